@@ -1,0 +1,86 @@
+export type {
+  Abortable,
+  Bytes,
+  Content,
+  FetchOptions,
+  Presence,
+  PushOptions,
+  ReferrersOptions,
+  Source,
+  Target,
+} from "./content.js";
+export {
+  type Annotations,
+  type Descriptor,
+  descriptorOf,
+  embeddedData,
+  emptyBytes,
+  emptyDescriptor,
+  formatDescriptor,
+  isMediaType,
+  parseAnnotations,
+  parseDescriptor,
+  parseMediaType,
+  plainDescriptor,
+} from "./model/descriptor.js";
+export {
+  type Digest,
+  type DigestAlgorithm,
+  digestAlgorithm,
+  digestEncoded,
+  digestOf,
+  Hasher,
+  isDigest,
+  isVerifiable,
+  parseDigest,
+} from "./model/digest.js";
+export { type ErrorCode, isOciError, OciError, type OciErrorOptions, systemError, systemErrorCode } from "./model/errors.js";
+export { isJsonObject, type JsonObject, parseJson, parseJsonObject } from "./model/json.js";
+export {
+  type FileLocation,
+  formatLocation,
+  type Location,
+  type ParseLocationOptions,
+  parseLocation,
+  type RegistryLocation,
+} from "./model/location.js";
+export {
+  childrenOf,
+  effectiveArtifactType,
+  encodeJson,
+  type ImageIndex,
+  type ImageManifest,
+  MAXIMUM_MANIFEST_SIZE,
+  type Manifest,
+  parseManifest,
+  referrerDescriptor,
+  sniffManifestType,
+} from "./model/manifest.js";
+export {
+  acceptedManifestTypes,
+  annotationKeys,
+  isImageConfigType,
+  isImageManifestType,
+  isIndexType,
+  isManifestType,
+  mediaTypes,
+} from "./model/media-types.js";
+export {
+  formatPlatform,
+  hostPlatform,
+  matchesPlatform,
+  normalizePlatform,
+  type Platform,
+  parsePlatform,
+} from "./model/platform.js";
+export {
+  formatReference,
+  isReferrersTag,
+  isRepository,
+  isTag,
+  parseReference,
+  type Reference,
+  referrersTag,
+  splitReference,
+} from "./model/reference.js";
+export { collect, contentOf, type ReadManifest, type ReadOptions, readBytes, readManifest, verified } from "./model/verified.js";

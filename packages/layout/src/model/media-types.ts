@@ -1,0 +1,64 @@
+/**
+ * The media types Stowage knows by name. Any other is carried as opaque content.
+ * image-spec v1.1.1, media-types.md.
+ */
+export const mediaTypes = {
+  manifest: "application/vnd.oci.image.manifest.v1+json",
+  index: "application/vnd.oci.image.index.v1+json",
+  config: "application/vnd.oci.image.config.v1+json",
+  empty: "application/vnd.oci.empty.v1+json",
+  layer: "application/vnd.oci.image.layer.v1.tar",
+  layerGzip: "application/vnd.oci.image.layer.v1.tar+gzip",
+  layerZstd: "application/vnd.oci.image.layer.v1.tar+zstd",
+  dockerManifest: "application/vnd.docker.distribution.manifest.v2+json",
+  dockerManifestList: "application/vnd.docker.distribution.manifest.list.v2+json",
+  dockerConfig: "application/vnd.docker.container.image.v1+json",
+  dockerLayerGzip: "application/vnd.docker.image.rootfs.diff.tar.gzip",
+  dockerLayer: "application/vnd.docker.image.rootfs.diff.tar",
+  /** Withdrawn before image-spec 1.1.0; still read. */
+  artifactManifest: "application/vnd.oci.artifact.manifest.v1+json",
+  octetStream: "application/octet-stream",
+} as const;
+
+/** True for the media types whose content is an image manifest (OCI or Docker). */
+export function isImageManifestType(mediaType: string): boolean {
+  return mediaType === mediaTypes.manifest || mediaType === mediaTypes.dockerManifest;
+}
+
+/** True for the media types whose content is an image index (OCI) or manifest list (Docker). */
+export function isIndexType(mediaType: string): boolean {
+  return mediaType === mediaTypes.index || mediaType === mediaTypes.dockerManifestList;
+}
+
+/** True for content that points at other content: a manifest or an index of any vintage. */
+export function isManifestType(mediaType: string): boolean {
+  return isImageManifestType(mediaType) || isIndexType(mediaType) || mediaType === mediaTypes.artifactManifest;
+}
+
+/** True for the media types of an image configuration (OCI or Docker). */
+export function isImageConfigType(mediaType: string): boolean {
+  return mediaType === mediaTypes.config || mediaType === mediaTypes.dockerConfig;
+}
+
+/** The manifest types a client asks for, in one Accept header. distribution-spec v1.1.1, "Pulling manifests". */
+export const acceptedManifestTypes: readonly string[] = [
+  mediaTypes.manifest,
+  mediaTypes.index,
+  mediaTypes.dockerManifest,
+  mediaTypes.dockerManifestList,
+  mediaTypes.artifactManifest,
+];
+
+/** The annotation keys Stowage reads or writes. image-spec v1.1.1, annotations.md. */
+export const annotationKeys = {
+  refName: "org.opencontainers.image.ref.name",
+  created: "org.opencontainers.image.created",
+  title: "org.opencontainers.image.title",
+  baseName: "org.opencontainers.image.base.name",
+  baseDigest: "org.opencontainers.image.base.digest",
+  containerdName: "io.containerd.image.name",
+  /** olareg's mark on a response index. */
+  olaregSubject: "org.olareg.referrer.subject",
+  /** olareg's mark on an index.json whose referrers are kept its way. */
+  olaregConvert: "org.olareg.referrer.convert",
+} as const;

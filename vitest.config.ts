@@ -1,0 +1,17 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+const source = (name: string): string => fileURLToPath(new URL(`./packages/${name}/src/index.ts`, import.meta.url));
+
+export default defineConfig({
+  // The sources, not dist: a test that imports a package and one of its inner files then sees one module, not two.
+  resolve: {
+    alias: Object.fromEntries(["layout", "image", "registry", "server"].map((name) => [`@stowage/${name}`, source(name)])),
+  },
+  test: {
+    include: ["packages/*/test/**/*.test.ts", "actions/test/**/*.test.ts", "test/**/*.test.ts"],
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    pool: "forks",
+  },
+});
