@@ -95,7 +95,9 @@ class CopyRun {
     this.#source = source;
     this.#target = target;
     this.#options = options;
-    this.#slots = new Slots(options.concurrency ?? DEFAULT_CONCURRENCY);
+    this.#slots = new Slots(
+      Math.min(options.concurrency ?? DEFAULT_CONCURRENCY, target.concurrency ?? Number.MAX_SAFE_INTEGER),
+    );
   }
 
   /** Copies what `descriptor` names, with all that it points at. */

@@ -1,3 +1,5 @@
+export { ArchiveSource } from "./archive/archive-source.js";
+export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
 export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
 export type {
   Abortable,
