@@ -84,3 +84,8 @@ export {
   splitReference,
 } from "./model/reference.js";
 export { collect, contentOf, type ReadManifest, type ReadOptions, readBytes, readManifest, verified } from "./model/verified.js";
+export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
+export { IndexedSource } from "./store/indexed-source.js";
+export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/indexed-target.js";
+export { Layout, type LayoutOptions } from "./store/layout.js";
+export { MemoryStore } from "./store/memory.js";

@@ -1,0 +1,167 @@
+import { randomBytes } from "node:crypto";
+import { type FileHandle, lstat, mkdir, open } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Bytes } from "../content.js";
+import type { Descriptor } from "../model/descriptor.js";
+import { type Digest, digestAlgorithm, digestEncoded, Hasher } from "../model/digest.js";
+import { OciError, systemError, systemErrorCode } from "../model/errors.js";
+import { verified } from "../model/verified.js";
+import { inLargeChunks, openRegularFile, readChunks, removeFile, replaceFile, writeFully } from "./files.js";
+
+/** What storing a blob may be told, and may tell. */
+export interface StoreOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onBytes?: ((count: number) => void) | undefined;
+}
+
+/**
+ * The `blobs` directory of a layout and the `ingest` directory beside it, where content stays until it is known to be
+ * whole. A file under `blobs` is complete from the moment it has its name. image-spec v1.1.1, image-layout.md "Blobs".
+ */
+export class BlobDirectory {
+  readonly #root: string;
+  readonly #running = new Map<Digest, Promise<void>>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  get ingest(): string {
+    return join(this.#root, "ingest");
+  }
+
+  /** The path of a blob. Only a {@link Digest} makes one, so it cannot leave the directory. */
+  path(digest: Digest): string {
+    return join(this.#root, "blobs", digestAlgorithm(digest), digestEncoded(digest));
+  }
+
+  /** A name in `ingest` that nobody else uses. It starts with the process id, so that a leftover can be told from work. */
+  temporary(): string {
+    return join(this.ingest, `${process.pid}-${randomBytes(8).toString("hex")}`);
+  }
+
+  /** The size in bytes, or undefined where there is no regular file under that digest. */
+  async size(digest: Digest): Promise<number | undefined> {
+    try {
+      const stat = await lstat(this.path(digest));
+      return stat.isFile() ? stat.size : undefined;
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT" || systemErrorCode(error) === "ENOTDIR") return undefined;
+      throw systemError(error, `cannot look for ${this.path(digest)}`);
+    }
+  }
+
+  /** The verified content; from an offset only its length is checked. */
+  async *read(descriptor: Descriptor, from: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+    const path = this.path(descriptor.digest);
+    const { handle, size } = await openRegularFile(path);
+    if (size !== descriptor.size) {
+      await handle.close();
+      throw new OciError("MISMATCH", `${path} has ${size} bytes; its descriptor says ${descriptor.size}`);
+    }
+    const chunks = readChunks(handle, from, signal);
+    yield* from === 0 ? verified(chunks, descriptor, path) : chunks;
+  }
+
+  /** Stores a stream whose digest is not known yet. */
+  async write(bytes: Bytes, hasher: Hasher, options: StoreOptions): Promise<{ digest: Digest; size: number }> {
+    const temporary = this.temporary();
+    try {
+      const size = await this.#fill(temporary, bytes, hasher, Number.MAX_SAFE_INTEGER, options);
+      const digest = hasher.digest();
+      await this.#commit(temporary, digest);
+      return { digest, size };
+    } catch (error) {
+      await removeFile(temporary).catch(() => {});
+      throw systemError(error, `cannot store a blob in ${this.#root}`);
+    }
+  }
+
+  /** Stores a stream under its digest, or nothing where it does not match. Two calls for one digest share the work. */
+  async store(descriptor: Descriptor, open: () => Bytes, options: StoreOptions): Promise<void> {
+    const running = this.#running.get(descriptor.digest);
+    if (running !== undefined) {
+      const done = await running.then(
+        () => true,
+        () => false,
+      );
+      // The other call may have failed for reasons of its own: a signal, a source that broke.
+      if (done) return;
+      return this.store(descriptor, open, options);
+    }
+    const work = this.#storeOnce(descriptor, open, options);
+    this.#running.set(descriptor.digest, work);
+    try {
+      await work;
+    } finally {
+      this.#running.delete(descriptor.digest);
+    }
+  }
+
+  async #storeOnce(descriptor: Descriptor, open: () => Bytes, options: StoreOptions): Promise<void> {
+    const temporary = this.temporary();
+    try {
+      const hasher = Hasher.for(descriptor.digest);
+      const size = await this.#fill(temporary, open(), hasher, descriptor.size, options);
+      if (size !== descriptor.size) {
+        throw new OciError("MISMATCH", `${descriptor.digest} ended after ${size} bytes; ${descriptor.size} were declared`);
+      }
+      const digest = hasher.digest();
+      if (digest !== descriptor.digest) {
+        throw new OciError("MISMATCH", `the content that was to be ${descriptor.digest} has the digest ${digest}`, {
+          hint: "Nothing was stored. The content was damaged or replaced on its way.",
+        });
+      }
+      await this.#commit(temporary, descriptor.digest);
+    } catch (error) {
+      await removeFile(temporary).catch(() => {});
+      throw systemError(error, `cannot store ${descriptor.digest} in ${this.#root}`);
+    }
+  }
+
+  async #fill(path: string, bytes: Bytes, hasher: Hasher, limit: number, options: StoreOptions): Promise<number> {
+    const handle = await this.#create(path);
+    let size = 0;
+    // One write is under way while the next chunk is read and hashed.
+    let writing: Promise<void> = Promise.resolve();
+    try {
+      for await (const chunk of inLargeChunks(bytes)) {
+        options.signal?.throwIfAborted();
+        const position = size;
+        size += chunk.byteLength;
+        if (size > limit) throw new OciError("MISMATCH", `the content is larger than the ${limit} bytes it was declared with`);
+        hasher.update(chunk);
+        await writing;
+        writing = writeFully(handle, chunk, position);
+        writing.catch(() => {});
+        options.onBytes?.(chunk.byteLength);
+      }
+      await writing;
+    } finally {
+      await writing.catch(() => {});
+      await handle.close();
+    }
+    return size;
+  }
+
+  async #create(path: string): Promise<FileHandle> {
+    try {
+      return await open(path, "wx");
+    } catch (error) {
+      if (systemErrorCode(error) !== "ENOENT") throw error;
+      await mkdir(this.ingest, { recursive: true });
+      return open(path, "wx");
+    }
+  }
+
+  async #commit(temporary: string, digest: Digest): Promise<void> {
+    const path = this.path(digest);
+    try {
+      await replaceFile(temporary, path);
+    } catch (error) {
+      if (systemErrorCode(error) !== "ENOENT") throw error;
+      await mkdir(dirname(path), { recursive: true });
+      await replaceFile(temporary, path);
+    }
+  }
+}

@@ -1,0 +1,126 @@
+import { constants } from "node:fs";
+import { type FileHandle, open, rename, unlink } from "node:fs/promises";
+import type { Bytes } from "../content.js";
+import { OciError, systemError, systemErrorCode } from "../model/errors.js";
+
+/** The size of a read or a write, in bytes. In 64 KiB pieces the same work takes twice as long. */
+export const CHUNK_SIZE = 1024 * 1024;
+
+/**
+ * Opens a regular file for reading. A symbolic link, a directory, a FIFO or a device is refused with `DENIED` and never
+ * waited for; a missing file fails with `NOT_FOUND`.
+ */
+export async function openRegularFile(path: string): Promise<{ handle: FileHandle; size: number }> {
+  let handle: FileHandle;
+  try {
+    // O_NONBLOCK: opening a FIFO would otherwise wait for a writer. Windows has neither flag.
+    handle = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+  } catch (error) {
+    throw systemError(error, `cannot read ${path}`);
+  }
+  const stat = await handle.stat();
+  if (!stat.isFile()) {
+    await handle.close();
+    throw new OciError("DENIED", `cannot read ${path}: it is not a regular file`);
+  }
+  return { handle, size: stat.size };
+}
+
+/** The bytes of an open file from `from` on, in chunks of {@link CHUNK_SIZE}. Closes the file, however it ends. */
+export async function* readChunks(handle: FileHandle, from = 0, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  try {
+    for (let position = from; ; ) {
+      signal?.throwIfAborted();
+      const buffer = Buffer.allocUnsafeSlow(CHUNK_SIZE);
+      const { bytesRead } = await handle.read(buffer, 0, CHUNK_SIZE, position);
+      if (bytesRead === 0) return;
+      yield bytesRead === CHUNK_SIZE ? buffer : buffer.subarray(0, bytesRead);
+      position += bytesRead;
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Reads a small regular file whole. Fails with `LIMIT` where it is larger than `limit` bytes. */
+export async function readSmallFile(path: string, limit: number): Promise<Uint8Array> {
+  const { handle, size } = await openRegularFile(path);
+  try {
+    if (size > limit) throw new OciError("LIMIT", `cannot read ${path}: its ${size} bytes are more than the ${limit} allowed`);
+    return await handle.readFile();
+  } catch (error) {
+    throw systemError(error, `cannot read ${path}`);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Collects small chunks into chunks of {@link CHUNK_SIZE}; a chunk that is large already passes as it is. */
+export async function* inLargeChunks(stream: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+  let buffer: Buffer | undefined;
+  let filled = 0;
+  for await (const chunk of stream) {
+    if (buffer === undefined && chunk.byteLength >= CHUNK_SIZE / 2) {
+      yield chunk;
+      continue;
+    }
+    for (let at = 0; at < chunk.byteLength; ) {
+      buffer ??= Buffer.allocUnsafeSlow(CHUNK_SIZE);
+      const count = Math.min(chunk.byteLength - at, CHUNK_SIZE - filled);
+      buffer.set(chunk.subarray(at, at + count), filled);
+      at += count;
+      filled += count;
+      if (filled === CHUNK_SIZE) {
+        yield buffer;
+        buffer = undefined;
+        filled = 0;
+      }
+    }
+  }
+  if (buffer !== undefined) yield buffer.subarray(0, filled);
+}
+
+/** Writes all of `chunk`, whatever a single system call takes. */
+export async function writeFully(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < chunk.byteLength; ) {
+    at += (await handle.write(chunk, at, chunk.byteLength - at, position + at)).bytesWritten;
+  }
+}
+
+/** Moves a file over another one. Where the file system refuses for a moment, as Windows does while a reader has it open, it tries again. */
+export async function replaceFile(from: string, to: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await rename(from, to);
+      return;
+    } catch (error) {
+      const code = systemErrorCode(error);
+      if (attempt >= 10 || (code !== "EPERM" && code !== "EBUSY" && code !== "EACCES")) throw error;
+      await new Promise((resolve) => setTimeout(resolve, attempt * 10));
+    }
+  }
+}
+
+/** Removes a file that may be gone already. */
+export async function removeFile(path: string): Promise<void> {
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (systemErrorCode(error) !== "ENOENT") throw error;
+  }
+}
+
+/** Makes the names in a directory survive a power loss, where the system can do that. */
+export async function syncDirectory(path: string): Promise<void> {
+  try {
+    const handle = await open(path, constants.O_RDONLY);
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    // Windows cannot open a directory, some network file systems cannot sync one.
+    if (!["EISDIR", "EPERM", "EACCES", "EINVAL", "ENOTSUP"].includes(systemErrorCode(error) ?? "")) throw error;
+  }
+}

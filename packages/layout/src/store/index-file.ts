@@ -1,0 +1,160 @@
+import { open, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Abortable } from "../content.js";
+import { isOciError, OciError, systemError } from "../model/errors.js";
+import { encodeJson } from "../model/manifest.js";
+import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.js";
+import { type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "./index-json.js";
+import type { IndexChange } from "./indexed-target.js";
+import { acquireLock, type Lock, type LockOptions } from "./lock.js";
+
+interface Waiting {
+  readonly change: IndexChange;
+  readonly signal: AbortSignal | undefined;
+  readonly resolve: (index: LayoutIndex) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/**
+ * The file `index.json`. It is only ever replaced whole, by a process that holds the lock, with a file that has reached
+ * the disk. Changes that arrive in one process while another holds the lock go in together, as one replacement.
+ */
+export class IndexFile {
+  readonly #root: string;
+  readonly #ingest: string;
+  readonly #lockTimeout: number | undefined;
+  #cached: { readonly stamp: string; readonly index: LayoutIndex } | undefined;
+  #waiting: Waiting[] = [];
+  #draining = false;
+
+  constructor(root: string, ingest: string, lockTimeout: number | undefined) {
+    this.#root = root;
+    this.#ingest = ingest;
+    this.#lockTimeout = lockTimeout;
+  }
+
+  get path(): string {
+    return join(this.#root, "index.json");
+  }
+
+  /** The index as it stands. Other tools write the file in place, so half a file is read again for a moment before it counts as broken. */
+  async read(): Promise<LayoutIndex> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const stamp = await this.#stamp();
+        if (this.#cached?.stamp === stamp) return this.#cached.index;
+        const index = parseIndex(await readSmallFile(this.path, MAXIMUM_INDEX_SIZE), this.path);
+        if ((await this.#stamp()) === stamp) this.#cached = { stamp, index };
+        return index;
+      } catch (error) {
+        if (attempt >= 5 || !isOciError(error, "INVALID")) throw error;
+        await sleep(attempt * 10);
+      }
+    }
+  }
+
+  /** Applies `change` under the lock. Where it fails, the file stays as it is. */
+  update(change: IndexChange, options: Abortable): Promise<LayoutIndex> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ change, signal: options.signal, resolve, reject });
+      if (!this.#draining) void this.#drain();
+    });
+  }
+
+  /** Runs `action` while no other process changes the layout. */
+  async locked<T>(action: (lock: Lock) => Promise<T>, options: LockOptions = {}): Promise<T> {
+    const lock = await acquireLock(join(this.#ingest, "lock"), { timeout: this.#lockTimeout, ...options });
+    try {
+      return await action(lock);
+    } finally {
+      await lock.release();
+    }
+  }
+
+  async #drain(): Promise<void> {
+    this.#draining = true;
+    while (this.#waiting.length > 0) {
+      let group: Waiting[] = [];
+      try {
+        await this.locked(async (lock) => {
+          group = this.#waiting;
+          this.#waiting = [];
+          await this.#apply(group, lock);
+        }, soonest(this.#waiting));
+      } catch (error) {
+        // Without the lock nothing of the group was tried: those that gave up fail, with a time-out all do.
+        if (group.length === 0) [group, this.#waiting] = this.#waiting.some((one) => one.signal?.aborted) ? split(this.#waiting) : [this.#waiting, []];
+        for (const { signal, reject } of group) reject(signal?.aborted ? signal.reason : error);
+      }
+    }
+    this.#draining = false;
+  }
+
+  async #apply(group: readonly Waiting[], lock: Lock): Promise<void> {
+    const before = await this.read();
+    let after = before;
+    const done: Waiting[] = [];
+    for (const one of group) {
+      try {
+        one.signal?.throwIfAborted();
+        after = await one.change(after);
+        done.push(one);
+      } catch (error) {
+        one.reject(error);
+      }
+    }
+    try {
+      if (after !== before) await this.#replace(after, lock);
+    } catch (error) {
+      for (const { reject } of done) reject(error);
+      return;
+    }
+    for (const { resolve } of done) resolve(after);
+  }
+
+  /** Writes the file anew. The caller holds the lock. */
+  async #replace(index: LayoutIndex, lock: Lock): Promise<void> {
+    const temporary = join(this.#ingest, `index.json.${process.pid}-${Date.now()}`);
+    try {
+      await writeSynced(temporary, encodeJson(index));
+      if (!(await lock.held())) {
+        throw new OciError("CONFLICT", `cannot replace ${this.path}: another process took over the lock of this one, which had been silent too long`);
+      }
+      await replaceFile(temporary, this.path);
+      await syncDirectory(this.#root);
+    } catch (error) {
+      await removeFile(temporary).catch(() => {});
+      throw systemError(error, `cannot write ${this.path}`);
+    }
+  }
+
+  async #stamp(): Promise<string> {
+    try {
+      const { dev, ino, size, mtimeNs, ctimeNs } = await stat(this.path, { bigint: true });
+      return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+    } catch (error) {
+      throw systemError(error, `cannot read ${this.path}`);
+    }
+  }
+}
+
+/** Writes a new file and waits until it is on the disk. */
+export async function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(path, "w");
+  try {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Waiting for the lock ends early only where everybody who waits would give up, which is so for a single one. */
+function soonest(waiting: readonly Waiting[]): LockOptions {
+  return waiting.length === 1 ? { signal: waiting[0]?.signal } : {};
+}
+
+function split(waiting: readonly Waiting[]): [Waiting[], Waiting[]] {
+  return [waiting.filter((one) => one.signal?.aborted), waiting.filter((one) => !one.signal?.aborted)];
+}

@@ -1,0 +1,138 @@
+import type { Abortable, FetchOptions, ReferrersOptions, Source } from "../content.js";
+import type { Descriptor } from "../model/descriptor.js";
+import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
+import { isOciError, OciError } from "../model/errors.js";
+import { parseJsonObject } from "../model/json.js";
+import { MAXIMUM_MANIFEST_SIZE, type Manifest, referrerDescriptor, sniffManifestType } from "../model/manifest.js";
+import { isManifestType } from "../model/media-types.js";
+import { type ReadManifest, readBytes, readManifest } from "../model/verified.js";
+import { compareText, findEntry, isNamed, type LayoutIndex, refName, unnamed } from "./index-json.js";
+import { findList, findResponses, isListEntry } from "./referrer-forms.js";
+
+/** How many parsed manifests are remembered. Content never changes under its digest, so they cannot grow stale. */
+const REMEMBERED_MANIFESTS = 20_000;
+
+/** What a search for referrers needs to know of a manifest. */
+interface Facts {
+  readonly subject: Digest | undefined;
+  readonly listed: Descriptor;
+  readonly manifests: readonly Descriptor[];
+}
+
+/**
+ * A source whose tags and referrers stand in an `index.json`: a layout directory, an archive, a store in memory. It
+ * answers from the index as it is at that moment, and trusts no list of referrers: a manifest counts as a referrer only
+ * where its own `subject` says so.
+ */
+export abstract class IndexedSource implements Source {
+  abstract readonly name: string;
+  readonly #facts = new Map<Digest, Facts>();
+
+  /** The index as it stands now. */
+  abstract index(options?: Abortable): Promise<LayoutIndex>;
+  /** The size in bytes of the blob with this digest, or undefined where it is not there. */
+  abstract size(digest: Digest): Promise<number | undefined>;
+  abstract fetch(descriptor: Descriptor, options?: FetchOptions): AsyncIterable<Uint8Array>;
+
+  async resolve(reference: string, options: Abortable = {}): Promise<Descriptor> {
+    options.signal?.throwIfAborted();
+    const entry = findEntry(await this.index(options), reference, this.name);
+    if (entry !== undefined) return unnamed(entry);
+    const unlisted = isDigest(reference) ? await this.#unlisted(reference, options) : undefined;
+    if (unlisted !== undefined) return unlisted;
+    throw new OciError("NOT_FOUND", `${this.name} has no ${isDigest(reference) ? "manifest" : "tag"} ${reference}`, { hint: await this.#known(reference) });
+  }
+
+  async *tags(options: Abortable = {}): AsyncIterable<string> {
+    const { manifests } = await this.index(options);
+    const names = new Set(manifests.filter(isNamed).map((entry) => refName(entry) as string));
+    yield* [...names].sort(compareText);
+  }
+
+  async *referrers(subject: Descriptor, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {
+    const found = new Map<Digest, Descriptor>();
+    for await (const candidate of this.#candidates(subject.digest, options)) {
+      if (candidate.subject === subject.digest) found.set(candidate.listed.digest, candidate.listed);
+    }
+    for (const referrer of [...found.values()].sort((a, b) => compareText(a.digest, b.digest))) {
+      if (options.artifactType === undefined || referrer.artifactType === options.artifactType) yield referrer;
+    }
+  }
+
+  /** Every manifest that may be a referrer of `subject`: those its lists name, and all that can be reached from the index. */
+  async *#candidates(subject: Digest, options: Abortable): AsyncGenerator<Facts> {
+    const index = await this.index(options);
+    const list = findList(index, subject, this.name);
+    const seen = new Set<Digest>();
+    const pending = [...(list === undefined ? [] : [list]), ...findResponses(index, subject), ...index.manifests.filter((entry) => !isListEntry(entry))];
+    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+      options.signal?.throwIfAborted();
+      if (seen.has(next.digest)) continue;
+      seen.add(next.digest);
+      const facts = await this.#read(next, options);
+      if (facts === undefined) continue;
+      yield facts;
+      pending.push(...facts.manifests);
+    }
+  }
+
+  /** The referrers of `subject` that its list form names, as they stand in it. Empty where there is no list, or none that can be read. */
+  protected async listed(index: LayoutIndex, subject: Digest, options: Abortable = {}): Promise<readonly Descriptor[]> {
+    const list = findList(index, subject, this.name);
+    return list === undefined ? [] : ((await this.#read(list, options))?.manifests ?? []);
+  }
+
+  async #read(descriptor: Descriptor, options: Abortable): Promise<Facts | undefined> {
+    if (!isManifestType(descriptor.mediaType) || !isVerifiable(descriptor.digest)) return undefined;
+    const known = this.#facts.get(descriptor.digest);
+    if (known !== undefined) return known;
+    try {
+      const read = await readManifest(this, descriptor, options);
+      return this.remember(read);
+    } catch (error) {
+      // A manifest that is absent or damaged is nobody's referrer. `verify` tells of it; a listing goes on.
+      if (isOciError(error) && error.code !== "REGISTRY") return undefined;
+      throw error;
+    }
+  }
+
+  /** Keeps what a search for referrers needs to know of a manifest that was read anyway. */
+  protected remember({ descriptor, manifest }: Pick<ReadManifest, "descriptor" | "manifest">): Facts {
+    const facts: Facts = {
+      subject: manifest.subject?.digest,
+      listed: referrerDescriptor(descriptor, manifest),
+      manifests: manifestsOf(manifest),
+    };
+    if (this.#facts.size >= REMEMBERED_MANIFESTS) this.#facts.clear();
+    this.#facts.set(descriptor.digest, facts);
+    return facts;
+  }
+
+  /** A manifest that no entry names: a platform of an index, or a referrer that only a list names. */
+  async #unlisted(digest: Digest, options: Abortable): Promise<Descriptor | undefined> {
+    const size = await this.size(digest);
+    if (size === undefined || size > MAXIMUM_MANIFEST_SIZE || !isVerifiable(digest)) return undefined;
+    const bytes = await readBytes(this, { mediaType: "application/octet-stream", digest, size }, options);
+    try {
+      const mediaType = sniffManifestType(parseJsonObject(bytes, digest));
+      return mediaType === undefined ? undefined : { mediaType, digest, size };
+    } catch {
+      return undefined;
+    }
+  }
+
+  async #known(reference: string): Promise<string | undefined> {
+    if (isDigest(reference)) return undefined;
+    const names: string[] = [];
+    for await (const name of this.tags()) {
+      if (names.length === 10) return `It has ${names.join(", ")} and more.`;
+      names.push(name);
+    }
+    return names.length === 0 ? "It has no tags." : `It has ${names.join(", ")}.`;
+  }
+}
+
+function manifestsOf(manifest: Manifest): readonly Descriptor[] {
+  return manifest.kind === "index" ? manifest.manifests.filter((child) => isManifestType(child.mediaType)) : [];
+}
+

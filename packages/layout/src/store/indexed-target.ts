@@ -1,0 +1,106 @@
+import type { Abortable, Bytes, Content, Presence, PushOptions, Target } from "../content.js";
+import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
+import type { Digest, DigestAlgorithm } from "../model/digest.js";
+import { isOciError, OciError } from "../model/errors.js";
+import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
+import { isManifestType } from "../model/media-types.js";
+import { collect, contentOf, readBytes, verified } from "../model/verified.js";
+import { findEntry, type LayoutIndex, refName, withoutTag, withTag } from "./index-json.js";
+import { IndexedSource } from "./indexed-source.js";
+import { encodeList, entryForm, isRegistered, withReferrer } from "./referrer-forms.js";
+
+/** The options of {@link IndexedTarget.write}. */
+export interface WriteOptions extends PushOptions {
+  /** Default: sha256. */
+  readonly algorithm?: DigestAlgorithm;
+}
+
+/** A change of the index: a function of what it was. Returning its argument changes nothing. */
+export type IndexChange = (index: LayoutIndex) => LayoutIndex | Promise<LayoutIndex>;
+
+/** A target whose tags and referrers stand in an `index.json`: a layout directory or a store in memory. */
+export abstract class IndexedTarget extends IndexedSource implements Target {
+  readonly closed = false;
+
+  /**
+   * Replaces the index by what `change` makes of it; nobody else changes it meanwhile. Returns the index as it is then.
+   * Where `change` fails, the index stays and the error is the caller's.
+   */
+  abstract update(change: IndexChange, options?: Abortable): Promise<LayoutIndex>;
+  /** Stores bytes whose digest is not known yet, and says what they are. This is where a digest is born. */
+  abstract write(bytes: Bytes, mediaType: string, options?: WriteOptions): Promise<Descriptor>;
+  /** Stores a blob under its digest, verified; nothing stays behind where it does not match. */
+  protected abstract store(content: Content, options: PushOptions): Promise<Presence>;
+
+  async has(descriptor: Descriptor, options: Abortable = {}): Promise<boolean> {
+    options.signal?.throwIfAborted();
+    return (await this.size(descriptor.digest)) === descriptor.size;
+  }
+
+  async push(content: Content, options: PushOptions = {}): Promise<Presence> {
+    options.signal?.throwIfAborted();
+    const { descriptor } = content;
+    if (!isManifestType(descriptor.mediaType)) return (await this.has(descriptor)) ? "present" : this.store(content, options);
+    if (descriptor.size > MAXIMUM_MANIFEST_SIZE) {
+      throw new OciError("LIMIT", `${formatDescriptor(descriptor)} is too large for a manifest; ${MAXIMUM_MANIFEST_SIZE} bytes are allowed`);
+    }
+    const present = await this.#presentBytes(descriptor, options);
+    const bytes = present ?? (await collect(verified(content.open(), descriptor), MAXIMUM_MANIFEST_SIZE));
+    // Parsed before it is stored: what cannot be read is not taken in.
+    const manifest = parseManifest(bytes, descriptor.mediaType, descriptor.digest);
+    const presence = present === undefined ? await this.store(contentOf(bytes, descriptor), options) : "present";
+    this.remember({ descriptor, manifest });
+    if (manifest.subject !== undefined) {
+      await this.#register(entryForm(descriptor, manifest), referrerDescriptor(descriptor, manifest), manifest.subject.digest, options);
+    }
+    return presence;
+  }
+
+  /** The bytes of a manifest that is there already; undefined where it is absent or damaged, so that it is stored anew. */
+  async #presentBytes(descriptor: Descriptor, options: Abortable): Promise<Uint8Array | undefined> {
+    if (!(await this.has(descriptor, options))) return undefined;
+    try {
+      return await readBytes(this, descriptor, options);
+    } catch (error) {
+      if (isOciError(error, "MISMATCH") || isOciError(error, "NOT_FOUND")) return undefined;
+      throw error;
+    }
+  }
+
+  async #register(entry: Descriptor, listed: Descriptor, subject: Digest, options: Abortable): Promise<void> {
+    const index = await this.index(options);
+    if (isRegistered(index, await this.listed(index, subject, options), entry.digest)) return;
+    await this.update(async (current) => {
+      const list = encodeList([...(await this.listed(current, subject, options)), listed]);
+      if (!(await this.has(list.descriptor))) await this.store(contentOf(list.bytes, list.descriptor), options);
+      return withReferrer(current, entry, subject, list.descriptor);
+    }, options);
+  }
+
+  async tag(reference: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
+    checkName(reference);
+    if (!(await this.has(descriptor, options))) {
+      throw new OciError("NOT_FOUND", `cannot tag ${reference} in ${this.name}: ${formatDescriptor(descriptor)} is not there`);
+    }
+    await this.update((index) => withTag(index, reference, descriptor), options);
+  }
+
+  /** Removes the tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */
+  async untag(reference: string, options: Abortable = {}): Promise<void> {
+    await this.update((index) => {
+      const entry = findEntry(index, reference, this.name);
+      const name = entry === undefined ? undefined : refName(entry);
+      if (name === undefined || (name !== reference && !name.endsWith(`:${reference}`))) {
+        throw new OciError("NOT_FOUND", `${this.name} has no tag ${reference}`);
+      }
+      return withoutTag(index, name);
+    }, options);
+  }
+}
+
+/** What this program writes into ref.name: any name without control characters or blanks. Reading takes whatever others wrote. */
+function checkName(name: string): void {
+  if (/^[^\s\p{C}]{1,1024}$/u.test(name)) return;
+  throw new OciError("INVALID", `not a tag: ${JSON.stringify(name.slice(0, 200))}`, { hint: "A tag has letters, digits, dots, hyphens and underscores." });
+}
+

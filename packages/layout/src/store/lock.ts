@@ -1,0 +1,187 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync, readlinkSync } from "node:fs";
+import { mkdir, readdir, readFile, rename, rm, rmdir, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { OciError, systemErrorCode } from "../model/errors.js";
+
+/**
+ * A lock between processes, waited for, that outlives no crash.
+ *
+ * The lock is a directory that holds exactly one file, named for its owner. It is taken by renaming a prepared directory
+ * onto it, which the system refuses while that directory holds a file; it is given back, or broken, by removing the
+ * owner's file *by name*. So a process that breaks the lock of a dead owner can never remove the lock that somebody else
+ * has taken meanwhile, however slowly it goes about it.
+ */
+export interface Lock {
+  /** True while the lock is still ours. Ask right before what must not be done by two. */
+  held(): Promise<boolean>;
+  release(): Promise<void>;
+}
+
+/** The options of {@link acquireLock}. */
+export interface LockOptions {
+  /** How long to wait for another owner, in ms. Default: ten minutes. */
+  readonly timeout?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What an owner tells of itself, so that others can see whether it still lives. */
+interface Owner {
+  readonly pid: number;
+  /** Tells one boot of one machine, and one set of process ids on it, from any other. */
+  readonly space: string;
+  /** When the process started, in the system's own units: a process id alone may have been given out again. */
+  readonly started: string | undefined;
+}
+
+const DEFAULT_TIMEOUT = 10 * 60_000;
+/** An owner on another machine is known only by the time of its file, which it renews this often, in ms. */
+const HEARTBEAT = 5_000;
+/** After this time without renewal an owner that cannot be seen from here counts as dead, in ms. */
+const SILENCE = 60_000;
+
+const self: Owner = { pid: process.pid, space: processSpace(), started: startTime(process.pid) };
+let counter = 0;
+
+/**
+ * Takes the lock at `path`, whose parent directory exists. Waits while a living process has it; takes over from a dead
+ * one. Fails with `CONFLICT` when the time-out passes, and with the signal's reason when that is aborted.
+ */
+export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
+  const id = `${self.pid}-${counter++}-${randomBytes(6).toString("hex")}`;
+  const prepared = `${path}.${id}`;
+  await mkdir(prepared);
+  try {
+    await writeFile(join(prepared, id), JSON.stringify(self));
+    const deadline = Date.now() + (options.timeout ?? DEFAULT_TIMEOUT);
+    for (let attempt = 0; !(await take(prepared, path)); attempt++) {
+      options.signal?.throwIfAborted();
+      const owner = await currentOwner(path);
+      if (owner !== undefined && (await isDead(owner, join(path, owner.id), join(prepared, id)))) {
+        await remove(join(path, owner.id));
+        continue;
+      }
+      if (Date.now() > deadline) throw timedOut(path, owner);
+      // Short at first, since most locks are held for a few milliseconds; spread, so that waiters do not march in step.
+      await sleep(Math.min(2 + attempt, 25) * (0.5 + Math.random()), undefined, { signal: options.signal });
+    }
+  } catch (error) {
+    await rm(prepared, { recursive: true, force: true });
+    options.signal?.throwIfAborted();
+    throw error;
+  }
+  return heldLock(path, join(path, id));
+}
+
+function heldLock(path: string, file: string): Lock {
+  const heartbeat = setInterval(() => {
+    const now = new Date();
+    utimes(file, now, now).catch(() => {});
+  }, HEARTBEAT);
+  heartbeat.unref();
+  return {
+    async held() {
+      return stat(file).then(
+        () => true,
+        () => false,
+      );
+    },
+    async release() {
+      clearInterval(heartbeat);
+      await remove(file);
+      // Fails where the next owner has moved in already, which is as good.
+      await rmdir(path).catch(() => {});
+    },
+  };
+}
+
+async function take(prepared: string, path: string): Promise<boolean> {
+  try {
+    await rename(prepared, path);
+    return true;
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === "ENOTEMPTY" || code === "EEXIST") return false;
+    if (code !== "EPERM" && code !== "EACCES" && code !== "EBUSY") throw error;
+    // Windows renames onto no directory at all, not even an empty one.
+    const removed = await rmdir(path).then(
+      () => true,
+      (reason: unknown) => ["ENOTEMPTY", "EEXIST", "ENOENT", "EBUSY", "EPERM"].includes(systemErrorCode(reason) ?? ""),
+    );
+    if (!removed || process.platform !== "win32") throw error;
+    return false;
+  }
+}
+
+async function currentOwner(path: string): Promise<(Partial<Owner> & { id: string }) | undefined> {
+  let id: string | undefined;
+  try {
+    [id] = await readdir(path);
+    if (id === undefined) return undefined;
+    return { ...(JSON.parse(await readFile(join(path, id), "utf8")) as Partial<Owner>), id };
+  } catch (error) {
+    // A power loss can leave an owner's file empty. Such an owner is judged by its silence alone.
+    if (error instanceof SyntaxError && id !== undefined) return { id };
+    if (systemErrorCode(error) === undefined) throw error;
+    return undefined;
+  }
+}
+
+async function isDead(owner: Partial<Owner>, file: string, ours: string): Promise<boolean> {
+  if (owner.space === self.space && typeof owner.pid === "number") {
+    if (!processExists(owner.pid)) return true;
+    const started = startTime(owner.pid);
+    if (owner.started !== undefined && started !== undefined) return started !== owner.started;
+  }
+  // Both times come from the file system's clock, which may differ from ours.
+  const now = new Date();
+  await utimes(ours, now, now);
+  const [theirs, mine] = await Promise.all([stat(file).catch(() => undefined), stat(ours)]);
+  return theirs !== undefined && mine.mtimeMs - theirs.mtimeMs > SILENCE;
+}
+
+function processExists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return systemErrorCode(error) === "EPERM";
+  }
+}
+
+/**
+ * The start time of a process in clock ticks since boot (proc(5), field 22), `ended` for one that only waits to be
+ * collected by its parent, or undefined where the system does not tell.
+ */
+function startTime(pid: number): string | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // The command name, field 2, is in parentheses and may hold anything.
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? "ended" : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+function processSpace(): string {
+  try {
+    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    return `${boot} ${readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    return hostname();
+  }
+}
+
+function timedOut(path: string, owner: Partial<Owner> | undefined): OciError {
+  const who = owner?.pid === undefined ? "another process" : `process ${owner.pid}`;
+  return new OciError("CONFLICT", `${path} is still held by ${who}`, { hint: "Wait for it to end, or stop it; a lock whose owner has died is taken over at once." });
+}
+
+async function remove(file: string): Promise<void> {
+  await unlink(file).catch((error: unknown) => {
+    if (systemErrorCode(error) !== "ENOENT") throw error;
+  });
+}

@@ -1,0 +1,69 @@
+import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
+import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
+import { type Digest, digestOf } from "../model/digest.js";
+import { OciError } from "../model/errors.js";
+import { collect, verified } from "../model/verified.js";
+import { emptyIndex, type LayoutIndex } from "./index-json.js";
+import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
+
+/** A layout in the memory of this process. It keeps what a layout directory keeps, and forgets it with the process. */
+export class MemoryStore extends IndexedTarget {
+  readonly name: string;
+  readonly #blobs = new Map<Digest, Uint8Array>();
+  #index: LayoutIndex = emptyIndex;
+  #lastUpdate: Promise<unknown> = Promise.resolve();
+
+  constructor(name = "memory") {
+    super();
+    this.name = name;
+  }
+
+  async index(): Promise<LayoutIndex> {
+    return this.#index;
+  }
+
+  update(change: IndexChange, options: Abortable = {}): Promise<LayoutIndex> {
+    const result = this.#lastUpdate.then(async () => {
+      options.signal?.throwIfAborted();
+      this.#index = await change(this.#index);
+      return this.#index;
+    });
+    this.#lastUpdate = result.catch(() => {});
+    return result;
+  }
+
+  async size(digest: Digest): Promise<number | undefined> {
+    return this.#blobs.get(digest)?.byteLength;
+  }
+
+  async *fetch(descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
+    options.signal?.throwIfAborted();
+    const bytes = this.#blobs.get(descriptor.digest);
+    if (bytes === undefined) throw new OciError("NOT_FOUND", `${this.name} has no ${formatDescriptor(descriptor)}`);
+    const from = options.from ?? 0;
+    if (from > 0 && bytes.byteLength === descriptor.size) yield bytes.subarray(from);
+    else yield* verified([bytes], descriptor);
+  }
+
+  async write(bytes: Bytes, mediaType: string, options: WriteOptions = {}): Promise<Descriptor> {
+    const all = await collect(this.#counted(bytes, options), Number.MAX_SAFE_INTEGER);
+    const digest = digestOf(all, options.algorithm);
+    this.#blobs.set(digest, all);
+    return { mediaType, digest, size: all.byteLength };
+  }
+
+  protected async store(content: Content, options: PushOptions): Promise<Presence> {
+    const { descriptor } = content;
+    const bytes = await collect(verified(this.#counted(content.open(), options), descriptor), descriptor.size);
+    this.#blobs.set(descriptor.digest, bytes);
+    return "written";
+  }
+
+  async *#counted(bytes: Bytes, options: PushOptions): AsyncGenerator<Uint8Array> {
+    for await (const chunk of bytes) {
+      options.signal?.throwIfAborted();
+      options.onBytes?.(chunk.byteLength);
+      yield chunk.slice();
+    }
+  }
+}
