@@ -25,7 +25,11 @@ export function layerMediaType(compression: Compression): string {
 }
 
 /** The bytes, compressed. */
-export async function* compress(bytes: Bytes, compression: Compression, options: Abortable = {}): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* compress(
+  bytes: Bytes,
+  compression: Compression,
+  options: Abortable = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
   switch (compression) {
     case "gzip":
       yield* gzip(bytes, options);
@@ -45,7 +49,11 @@ export async function* compress(bytes: Bytes, compression: Compression, options:
  * The content of a gzip stream, of however many members. Fails with `INVALID` where it is damaged, cut off, or followed by
  * something that is not gzip; `what` names it in the message.
  */
-export async function* gunzip(bytes: Bytes, what: string, options: Abortable = {}): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* gunzip(
+  bytes: Bytes,
+  what: string,
+  options: Abortable = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     yield* through(bytes, createGunzip({ chunkSize: NATIVE_CHUNK }), options);
   } catch (error) {
@@ -55,7 +63,11 @@ export async function* gunzip(bytes: Bytes, what: string, options: Abortable = {
   }
 }
 
-async function* through(bytes: Bytes, transform: NodeJS.ReadWriteStream, { signal }: Abortable): AsyncGenerator<Uint8Array, void, undefined> {
+async function* through(
+  bytes: Bytes,
+  transform: NodeJS.ReadWriteStream,
+  { signal }: Abortable,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const input = Readable.from(bytes, { objectMode: true, highWaterMark: 1 });
   const fed = pipeline(input, transform, { signal });
   // The loop below fails with the same error; awaiting it there again is only for one that comes after the last chunk.

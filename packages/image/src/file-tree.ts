@@ -40,11 +40,18 @@ const CHUNK = 1024 * 1024;
  * socket, a device or a FIFO, and with `INVALID` for a name that is not UTF-8 or that starts with `.wh.`, which would delete
  * files (image-spec v1.1.1, layer.md "Whiteouts").
  */
-export async function fileTree(mappings: readonly (string | FileMapping)[], options: FileTreeOptions = {}): Promise<readonly TarEntry[]> {
+export async function fileTree(
+  mappings: readonly (string | FileMapping)[],
+  options: FileTreeOptions = {},
+): Promise<readonly TarEntry[]> {
   const cwd = resolve(options.cwd ?? ".");
   const tree = new Tree(new Ignore(options.ignore ?? []), options);
   for (const mapping of mappings) {
-    for (const placement of await placementsOf(typeof mapping === "string" ? parseMapping(mapping) : mapping, cwd, kindOf)) {
+    for (const placement of await placementsOf(
+      typeof mapping === "string" ? parseMapping(mapping) : mapping,
+      cwd,
+      kindOf,
+    )) {
       await tree.add(placement);
     }
   }
@@ -84,7 +91,12 @@ class Tree {
         found.forEach(({ node, children }, index) => {
           const placement = slice[index] as Placement;
           if (node !== undefined && placement.to !== "") this.#put(placement.to, node);
-          for (const name of children) next.push({ path: resolve(placement.path, name), to: join(placement.to, name), context: placement.context });
+          for (const name of children)
+            next.push({
+              path: resolve(placement.path, name),
+              to: join(placement.to, name),
+              context: placement.context,
+            });
         });
       }
       level = next;
@@ -100,7 +112,9 @@ class Tree {
       return { node: ignored ? undefined : node, children };
     } catch (error) {
       if (systemErrorCode(error) === "ENOENT" && placement.path.includes("\ufffd")) {
-        throw new OciError("INVALID", `cannot put ${placement.path} into a layer: its name is not UTF-8`, { cause: error });
+        throw new OciError("INVALID", `cannot put ${placement.path} into a layer: its name is not UTF-8`, {
+          cause: error,
+        });
       }
       throw systemError(error, `cannot read ${placement.path}`);
     }
@@ -108,7 +122,10 @@ class Tree {
 
   #put(name: string, node: Node): void {
     if (name.slice(name.lastIndexOf("/") + 1).startsWith(".wh.")) {
-      throw new OciError("INVALID", `cannot put ${node.path} into a layer: a name that starts with .wh. deletes files of the layers below`);
+      throw new OciError(
+        "INVALID",
+        `cannot put ${node.path} into a layer: a name that starts with .wh. deletes files of the layers below`,
+      );
     }
     for (let slash = name.indexOf("/"); slash >= 0; slash = name.indexOf("/", slash + 1)) {
       const parent = name.slice(0, slash);
@@ -125,15 +142,25 @@ class Tree {
 
   entries(): readonly TarEntry[] {
     const { uid = 0, gid = 0, mtime = 0 } = this.#options;
-    const named = [...this.#nodes].map(([name, node]) => ({ name: node.type === "directory" ? `${name}/` : name, node }));
+    const named = [...this.#nodes].map(([name, node]) => ({
+      name: node.type === "directory" ? `${name}/` : name,
+      node,
+    }));
     named.sort((one, other) => compareBytewise(one.name, other.name));
     const first = new Map<string, { name: string; path: string | undefined }>();
     return named.map(({ name, node }): TarEntry => {
       const common = { name, mode: node.mode, uid, gid, mtime };
-      if (node.type !== "file") return { ...common, type: node.type, size: 0, ...(node.linkname === undefined ? {} : { linkname: node.linkname }) };
+      if (node.type !== "file")
+        return {
+          ...common,
+          type: node.type,
+          size: 0,
+          ...(node.linkname === undefined ? {} : { linkname: node.linkname }),
+        };
       const other = node.inode === undefined ? undefined : first.get(node.inode);
       // The same path mapped to two names is two copies, also where the file happens to have more names elsewhere.
-      if (other !== undefined && other.path !== node.path) return { ...common, type: "hardlink", size: 0, linkname: other.name };
+      if (other !== undefined && other.path !== node.path)
+        return { ...common, type: "hardlink", size: 0, linkname: other.name };
       if (node.inode !== undefined) first.set(node.inode, { name, path: node.path });
       return { ...common, type: "file", size: node.size, open: () => readFile(node.path as string, node.size) };
     });
@@ -154,11 +181,14 @@ async function kindOf(path: string): Promise<"directory" | "other" | undefined> 
 async function nodeOf(path: string, modes: "normal" | "exact"): Promise<Node> {
   const status = await lstat(path);
   const bits = status.mode & 0o7777;
-  if (status.isSymbolicLink()) return { type: "symlink", path, mode: 0o777, size: 0, linkname: await readLinkTarget(path) };
+  if (status.isSymbolicLink())
+    return { type: "symlink", path, mode: 0o777, size: 0, linkname: await readLinkTarget(path) };
   if (status.isDirectory()) return { type: "directory", path, mode: modes === "exact" ? bits : 0o755, size: 0 };
   if (!status.isFile()) {
     const what = status.isSocket() ? "a socket" : status.isFIFO() ? "a FIFO" : "a device";
-    throw new OciError("UNSUPPORTED", `cannot put ${path} into a layer: it is ${what}`, { hint: "Leave it out with an ignore pattern." });
+    throw new OciError("UNSUPPORTED", `cannot put ${path} into a layer: it is ${what}`, {
+      hint: "Leave it out with an ignore pattern.",
+    });
   }
   // Inode numbers of some file systems (overlay, for one) do not fit a double.
   const exact = status.nlink > 1 ? await lstat(path, { bigint: true }) : undefined;
@@ -213,5 +243,7 @@ export function compareBytewise(one: string, other: string): number {
 }
 
 function conflict(name: string, one: Node, other: Node): OciError {
-  return new OciError("CONFLICT", `${one.path ?? "a parent directory"} and ${other.path} both go to /${name}`, { hint: "Put them into different layers, or leave one out." });
+  return new OciError("CONFLICT", `${one.path ?? "a parent directory"} and ${other.path} both go to /${name}`, {
+    hint: "Put them into different layers, or leave one out.",
+  });
 }

@@ -84,7 +84,9 @@ let shared: { pool: WorkerPool | undefined } | undefined;
 function sharedPool(): WorkerPool | undefined {
   if (shared === undefined) {
     const url = workerUrl();
-    shared = { pool: url === undefined ? undefined : new WorkerPool(url, Math.min(availableParallelism(), MAXIMUM_WORKERS)) };
+    shared = {
+      pool: url === undefined ? undefined : new WorkerPool(url, Math.min(availableParallelism(), MAXIMUM_WORKERS)),
+    };
   }
   return shared.pool;
 }

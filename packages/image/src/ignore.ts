@@ -76,13 +76,13 @@ function translate(part: string, pattern: string): string {
       const body = part.slice(at + 1, end).replace(/[\\[\]]/g, "\\$&");
       source += `[${body.startsWith("!") ? `^${body.slice(1)}` : body}]`;
       at = end;
-    } else if (character === "\\" && at + 1 < part.length) source += escape(part[++at] as string);
-    else source += escape(character);
+    } else if (character === "\\" && at + 1 < part.length) source += literal(part[++at] as string);
+    else source += literal(character);
   }
   return source;
 }
 
-function escape(character: string): string {
+function literal(character: string): string {
   return /[$()*+.?[\\\]^{|}/]/.test(character) ? `\\${character}` : character;
 }
 

@@ -1,7 +1,16 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { resolve } from "node:path";
-import { type Abortable, type Bytes, type Descriptor, type Digest, Hasher, mediaTypes, OciError, systemError } from "@stowage/layout";
+import {
+  type Abortable,
+  type Bytes,
+  type Descriptor,
+  type Digest,
+  Hasher,
+  mediaTypes,
+  OciError,
+  systemError,
+} from "@stowage/layout";
 import { type Compression, compress, gunzip, layerMediaType } from "./compression.js";
 import type { ContentWriter } from "./content-writer.js";
 import { type FileTreeOptions, fileTree } from "./file-tree.js";
@@ -46,7 +55,11 @@ const CHUNK = 1024 * 1024;
  * gzip byte for byte. Fails with `INVALID` where it is no tar or holds a name that is absolute or has `..` in it, with
  * `UNSUPPORTED` where it is compressed in another way, with `CONFLICT` where it changes meanwhile.
  */
-export async function writeLayer(target: ContentWriter, source: LayerSource, options: LayerOptions = {}): Promise<Layer> {
+export async function writeLayer(
+  target: ContentWriter,
+  source: LayerSource,
+  options: LayerOptions = {},
+): Promise<Layer> {
   if ("tar" in source) return writeTarLayer(target, resolve(options.cwd ?? ".", source.tar), options);
   const entries = await fileTree(source.files, options);
   return writeCompressed(target, writeTar(entries, options), options);
@@ -70,7 +83,11 @@ async function writeTarLayer(target: ContentWriter, path: string, options: Layer
   const checked = raw.digest();
   const layer = isGzip
     ? {
-        descriptor: await target.write(tap(readArchive(path, options), undefined, options.onBytes), mediaTypes.layerGzip, { signal: options.signal }),
+        descriptor: await target.write(
+          tap(readArchive(path, options), undefined, options.onBytes),
+          mediaTypes.layerGzip,
+          { signal: options.signal },
+        ),
         diffId: inner.digest(),
       }
     : await writeCompressed(target, readArchive(path, options), options);
@@ -90,18 +107,25 @@ async function detectGzip(path: string): Promise<boolean> {
   for await (const head of readArchive(path, {}, 16)) {
     const other = MAGIC.find(({ bytes }) => bytes.every((byte, index) => head[index] === byte));
     if (other !== undefined) {
-      throw new OciError("UNSUPPORTED", `cannot take ${path} as a layer: it is compressed with ${other.name}`, { hint: `Decompress it first; plain tar and gzip are taken.` });
+      throw new OciError("UNSUPPORTED", `cannot take ${path} as a layer: it is compressed with ${other.name}`, {
+        hint: `Decompress it first; plain tar and gzip are taken.`,
+      });
     }
     return head[0] === 0x1f && head[1] === 0x8b;
   }
   return false;
 }
 
-async function* readArchive(path: string, { signal }: Abortable, length = CHUNK): AsyncGenerator<Uint8Array, void, undefined> {
+async function* readArchive(
+  path: string,
+  { signal }: Abortable,
+  length = CHUNK,
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     try {
-      if (!(await file.stat()).isFile()) throw new OciError("INVALID", `cannot take ${path} as a layer: it is not a file`);
+      if (!(await file.stat()).isFile())
+        throw new OciError("INVALID", `cannot take ${path} as a layer: it is not a file`);
       for (;;) {
         signal?.throwIfAborted();
         const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(length), 0, length);
@@ -116,7 +140,11 @@ async function* readArchive(path: string, { signal }: Abortable, length = CHUNK)
   }
 }
 
-async function* tap(bytes: Bytes, hasher: Hasher | undefined, onBytes?: (count: number) => void): AsyncGenerator<Uint8Array, void, undefined> {
+async function* tap(
+  bytes: Bytes,
+  hasher: Hasher | undefined,
+  onBytes?: (count: number) => void,
+): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const chunk of bytes) {
     hasher?.update(chunk);
     onBytes?.(chunk.byteLength);

@@ -38,7 +38,9 @@ export function parseMapping(text: string): FileMapping {
   const source = colon < 0 || drive ? text : text.slice(0, colon);
   const destination = colon < 0 || drive ? undefined : text.slice(colon + 1);
   if (source === "" || destination === "") {
-    throw new OciError("INVALID", `cannot read ${JSON.stringify(text)}: a mapping looks like SRC or SRC:DEST`, { hint: "The root of the image is /." });
+    throw new OciError("INVALID", `cannot read ${JSON.stringify(text)}: a mapping looks like SRC or SRC:DEST`, {
+      hint: "The root of the image is /.",
+    });
   }
   return { source, destination };
 }
@@ -60,12 +62,25 @@ export async function placementsOf(
   }
   const pattern = sep === "\\" ? mapping.source.replaceAll("\\", "/") : mapping.source;
   if (!fastGlob.isDynamicPattern(pattern)) throw missing(mapping, cwd);
-  const matches = await fastGlob.glob(pattern, { cwd, dot: true, onlyFiles: false, followSymbolicLinks: false, absolute: true });
+  const matches = await fastGlob.glob(pattern, {
+    cwd,
+    dot: true,
+    onlyFiles: false,
+    followSymbolicLinks: false,
+    absolute: true,
+  });
   if (matches.length === 0) throw missing(mapping, cwd);
   const base = resolve(cwd, staticPart(pattern));
   const context = within(cwd, base) === undefined ? base : cwd;
-  const root = mapping.destination === undefined ? destinationOf({ source: base }, base, cwd, true) : entryName(mapping.destination);
-  return matches.sort().map((match) => ({ path: resolve(match), to: join(root, within(base, resolve(match)) ?? basename(match)), context }));
+  const root =
+    mapping.destination === undefined
+      ? destinationOf({ source: base }, base, cwd, true)
+      : entryName(mapping.destination);
+  return matches.sort().map((match) => ({
+    path: resolve(match),
+    to: join(root, within(base, resolve(match)) ?? basename(match)),
+    context,
+  }));
 }
 
 /** `path` relative to `directory` with `/` between its parts, empty for the directory itself, or undefined where it lies outside. */
@@ -84,7 +99,11 @@ function destinationOf(mapping: FileMapping, path: string, cwd: string, isDirect
   if (mapping.destination === undefined) {
     const name = within(cwd, path);
     if (name !== undefined) return name;
-    throw new OciError("INVALID", `${JSON.stringify(mapping.source)} lies outside of the directory ${cwd}, so where it goes must be said`, { hint: "Write SRC:DEST." });
+    throw new OciError(
+      "INVALID",
+      `${JSON.stringify(mapping.source)} lies outside of the directory ${cwd}, so where it goes must be said`,
+      { hint: "Write SRC:DEST." },
+    );
   }
   const name = entryName(mapping.destination);
   const into = !isDirectory && (name === "" || /[\\/]$/.test(mapping.destination) || mapping.destination === ".");

@@ -47,7 +47,12 @@ export function encodeTarHeader(header: TarHeader): Uint8Array {
   ] as const) {
     if (value >= 8 ** digits) records.push(record(key, String(value)));
   }
-  const own = ustar(header, name ?? { prefix: "", name: shorten(header.name) }, shorten(linkname), TYPE_FLAGS[header.type]);
+  const own = ustar(
+    header,
+    name ?? { prefix: "", name: shorten(header.name) },
+    shorten(linkname),
+    TYPE_FLAGS[header.type],
+  );
   return records.length === 0 ? own : Buffer.concat([paxHeader(header.name, records.join("")), own]);
 }
 
@@ -63,7 +68,8 @@ export function checkEntryName(name: string): void {
           : name.split("/").includes("..")
             ? "it holds .."
             : undefined;
-  if (problem !== undefined) throw new OciError("INVALID", `not an entry name for a tar: ${JSON.stringify(name)}: ${problem}`);
+  if (problem !== undefined)
+    throw new OciError("INVALID", `not an entry name for a tar: ${JSON.stringify(name)}: ${problem}`);
 }
 
 function checkTarHeader(header: TarHeader): void {
@@ -77,10 +83,14 @@ function checkTarHeader(header: TarHeader): void {
   ] as const;
   for (const [key, value, maximum] of ranges) {
     if (!Number.isSafeInteger(value) || value < 0 || value > maximum) {
-      throw new OciError("INVALID", `cannot write ${JSON.stringify(header.name)} to a tar: its ${key} is ${value}, not a whole number from 0 to ${maximum}`);
+      throw new OciError(
+        "INVALID",
+        `cannot write ${JSON.stringify(header.name)} to a tar: its ${key} is ${value}, not a whole number from 0 to ${maximum}`,
+      );
     }
   }
-  if (header.type !== "file" && header.size !== 0) throw new TypeError(`only a file has a body, ${header.name} is a ${header.type}`);
+  if (header.type !== "file" && header.size !== 0)
+    throw new TypeError(`only a file has a body, ${header.name} is a ${header.type}`);
 }
 
 /** The name over the two fields ustar has for it, or undefined where it does not fit. */
@@ -89,7 +99,9 @@ function splitName(name: string): { prefix: string; name: string } | undefined {
   if (name.length <= 100) return { prefix: "", name };
   // The last character may be the slash of a directory, and the name field must not be empty.
   const slash = name.slice(0, Math.min(156, name.length - 1)).lastIndexOf("/");
-  return slash > 0 && name.length - slash - 1 <= 100 ? { prefix: name.slice(0, slash), name: name.slice(slash + 1) } : undefined;
+  return slash > 0 && name.length - slash - 1 <= 100
+    ? { prefix: name.slice(0, slash), name: name.slice(slash + 1) }
+    : undefined;
 }
 
 function isAscii(text: string): boolean {
@@ -105,7 +117,12 @@ function shorten(text: string): string {
   return fits(text, 100) ? text : text.replace(/[^\x01-\x7f]/gu, "_").slice(0, 100);
 }
 
-function ustar(header: Omit<TarHeader, "name" | "type" | "linkname">, name: { prefix: string; name: string }, linkname: string, flag: string): Uint8Array {
+function ustar(
+  header: Omit<TarHeader, "name" | "type" | "linkname">,
+  name: { prefix: string; name: string },
+  linkname: string,
+  flag: string,
+): Uint8Array {
   const block = Buffer.alloc(BLOCK);
   block.write(name.name, 0, 100, "latin1");
   writeNumber(block, header.mode, 100, 8);

@@ -15,7 +15,11 @@ export interface TarReadEntry {
  * The entries of a tar archive in order, with names from PAX and GNU long-name headers. Fails with `INVALID` where the
  * bytes are no tar, are cut off, or where an entry that can have no body has one, which readers take differently.
  */
-export async function* readTar(bytes: Bytes, what: string, options: Abortable = {}): AsyncGenerator<TarReadEntry, void, undefined> {
+export async function* readTar(
+  bytes: Bytes,
+  what: string,
+  options: Abortable = {},
+): AsyncGenerator<TarReadEntry, void, undefined> {
   const archive = extract();
   const input = Readable.from(bytes, { objectMode: true, highWaterMark: 1 });
   const fed = pipeline(input, archive as unknown as NodeJS.WritableStream, { signal: options.signal });
@@ -27,8 +31,14 @@ export async function* readTar(bytes: Bytes, what: string, options: Abortable = 
   try {
     for await (const entry of archive) {
       const { header } = entry;
-      if (header.size > 0 && ["directory", "link", "symlink", "fifo", "character-device", "block-device"].includes(header.type)) {
-        throw new OciError("INVALID", `${what}: ${JSON.stringify(header.name)} is a ${header.type} and yet has ${header.size} bytes`);
+      if (
+        header.size > 0 &&
+        ["directory", "link", "symlink", "fifo", "character-device", "block-device"].includes(header.type)
+      ) {
+        throw new OciError(
+          "INVALID",
+          `${what}: ${JSON.stringify(header.name)} is a ${header.type} and yet has ${header.size} bytes`,
+        );
       }
       yield { header, body: entry as unknown as AsyncIterable<Uint8Array> };
       entry.resume();
@@ -62,7 +72,10 @@ export async function checkTar(bytes: Bytes, what: string, options: Abortable = 
       try {
         checkEntryName(name ?? "");
       } catch (cause) {
-        throw new OciError("INVALID", `${what}: ${(cause as Error).message}`, { cause, hint: "Write the archive again without absolute names (no `tar -P`)." });
+        throw new OciError("INVALID", `${what}: ${(cause as Error).message}`, {
+          cause,
+          hint: "Write the archive again without absolute names (no `tar -P`).",
+        });
       }
     }
   }

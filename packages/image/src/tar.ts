@@ -33,7 +33,10 @@ export async function* writeTar(
       options.signal?.throwIfAborted();
     }
     if (size !== entry.size) {
-      throw new OciError("CONFLICT", `${JSON.stringify(entry.name)} has ${size > entry.size ? "more" : "less"} than the ${entry.size} bytes it had before: it changed while it was being read`);
+      throw new OciError(
+        "CONFLICT",
+        `${JSON.stringify(entry.name)} has ${size > entry.size ? "more" : "less"} than the ${entry.size} bytes it had before: it changed while it was being read`,
+      );
     }
     yield* output.add(new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK));
   }
