@@ -6,7 +6,9 @@ const source = (name: string): string => fileURLToPath(new URL(`./packages/${nam
 export default defineConfig({
   // The sources, not dist: a test that imports a package and one of its inner files then sees one module, not two.
   resolve: {
-    alias: Object.fromEntries(["layout", "image", "registry", "server"].map((name) => [`@stowage/${name}`, source(name)])),
+    alias: Object.fromEntries(
+      ["layout", "image", "registry", "server"].map((name) => [`@stowage/${name}`, source(name)]),
+    ),
   },
   test: {
     include: ["packages/*/test/**/*.test.ts", "actions/test/**/*.test.ts", "test/**/*.test.ts"],

@@ -72,6 +72,8 @@ export interface Target extends Source {
    * that is present needs no look at its children.
    */
   readonly closed: boolean;
+  /** The most pieces of content it can take at once, where there is such a bound. */
+  readonly concurrency?: number;
   /** True if the content is there, with the declared size. */
   has(descriptor: Descriptor, options?: Abortable): Promise<boolean>;
   /**

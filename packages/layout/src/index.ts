@@ -1,3 +1,6 @@
+export { ArchiveSource } from "./archive/archive-source.js";
+export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
 export type {
   Abortable,
   Bytes,
@@ -9,6 +12,17 @@ export type {
   Source,
   Target,
 } from "./content.js";
+export {
+  type CopyEvent,
+  type CopyFailure,
+  type CopyOptions,
+  type CopyReport,
+  copy,
+  type ReferrersChoice,
+} from "./copy.js";
+export { createdAt } from "./created.js";
+export { type Inspection, inspect } from "./inspect.js";
+export { type ListedTag, type ListOptions, list, platformsOf } from "./list.js";
 export {
   type Annotations,
   type Descriptor,
@@ -34,7 +48,14 @@ export {
   isVerifiable,
   parseDigest,
 } from "./model/digest.js";
-export { type ErrorCode, isOciError, OciError, type OciErrorOptions, systemError, systemErrorCode } from "./model/errors.js";
+export {
+  type ErrorCode,
+  isOciError,
+  OciError,
+  type OciErrorOptions,
+  systemError,
+  systemErrorCode,
+} from "./model/errors.js";
 export { isJsonObject, type JsonObject, parseJson, parseJsonObject } from "./model/json.js";
 export {
   type FileLocation,
@@ -83,9 +104,22 @@ export {
   referrersTag,
   splitReference,
 } from "./model/reference.js";
-export { collect, contentOf, type ReadManifest, type ReadOptions, readBytes, readManifest, verified } from "./model/verified.js";
+export {
+  collect,
+  contentOf,
+  type ReadManifest,
+  type ReadOptions,
+  readBytes,
+  readManifest,
+  verified,
+} from "./model/verified.js";
+export { platformOfConfig, selectPlatform } from "./select-platform.js";
+export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
 export { IndexedSource } from "./store/indexed-source.js";
 export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/indexed-target.js";
 export { Layout, type LayoutOptions } from "./store/layout.js";
 export { MemoryStore } from "./store/memory.js";
+export { type TreeNode, tree } from "./tree.js";
+export { type Finding, type VerifyOptions, type VerifyReport, type VerifyRoot, verify } from "./verify.js";
+export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";

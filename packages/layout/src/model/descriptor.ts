@@ -1,4 +1,4 @@
-import { type Digest, Hasher, digestOf, isVerifiable, parseDigest } from "./digest.js";
+import { type Digest, digestOf, Hasher, isVerifiable, parseDigest } from "./digest.js";
 import { OciError } from "./errors.js";
 import { isJsonObject } from "./json.js";
 import { mediaTypes } from "./media-types.js";
@@ -49,15 +49,22 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
     throw invalid(where, `has ${value.mediaType === undefined ? "no mediaType" : "a mediaType that is not one"}`);
   }
   if (typeof value.size !== "number" || !Number.isSafeInteger(value.size) || value.size < 0) {
-    throw invalid(where, `has ${value.size === undefined ? "no size" : `the size ${JSON.stringify(value.size)}, which is not a number of bytes`}`);
+    throw invalid(
+      where,
+      `has ${value.size === undefined ? "no size" : `the size ${JSON.stringify(value.size)}, which is not a number of bytes`}`,
+    );
   }
   try {
     parseDigest(value.digest);
   } catch (cause) {
     throw new OciError("INVALID", `${where}: ${(cause as Error).message}`, { cause });
   }
-  if (value.urls !== undefined && value.urls !== null && !isStringArray(value.urls)) throw invalid(where, "has urls that are not strings");
-  if (value.artifactType !== undefined && (typeof value.artifactType !== "string" || (value.artifactType !== "" && !isMediaType(value.artifactType)))) {
+  if (value.urls !== undefined && value.urls !== null && !isStringArray(value.urls))
+    throw invalid(where, "has urls that are not strings");
+  if (
+    value.artifactType !== undefined &&
+    (typeof value.artifactType !== "string" || (value.artifactType !== "" && !isMediaType(value.artifactType)))
+  ) {
     throw invalid(where, "has an artifactType that is not a media type");
   }
   if (value.data !== undefined && (typeof value.data !== "string" || !isBase64(value.data))) {
@@ -83,7 +90,8 @@ function checkPlatform(value: unknown, where: string): void {
     throw invalid(where, "has a platform without os and architecture");
   }
   for (const key of ["os.version", "variant"]) {
-    if (value[key] !== undefined && typeof value[key] !== "string") throw invalid(where, `has a platform whose ${key} is not a string`);
+    if (value[key] !== undefined && typeof value[key] !== "string")
+      throw invalid(where, `has a platform whose ${key} is not a string`);
   }
   const features = value["os.features"];
   if (features !== undefined && features !== null && !isStringArray(features)) {
@@ -139,4 +147,3 @@ export const emptyDescriptor: Descriptor = {
 export function formatDescriptor(descriptor: Descriptor): string {
   return `${descriptor.mediaType} ${descriptor.digest} (${descriptor.size} bytes)`;
 }
-

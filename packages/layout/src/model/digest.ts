@@ -35,9 +35,13 @@ export function isDigest(text: string): text is Digest {
  */
 export function parseDigest(text: unknown): Digest {
   if (typeof text === "string" && isDigest(text)) return text;
-  throw new OciError("INVALID", `not a digest: ${typeof text === "string" ? JSON.stringify(text.slice(0, 200)) : typeof text}`, {
-    hint: "A digest looks like sha256: followed by 64 lower-case hexadecimal digits.",
-  });
+  throw new OciError(
+    "INVALID",
+    `not a digest: ${typeof text === "string" ? JSON.stringify(text.slice(0, 200)) : typeof text}`,
+    {
+      hint: "A digest looks like sha256: followed by 64 lower-case hexadecimal digits.",
+    },
+  );
 }
 
 /** The part of a digest before the colon. */

@@ -60,7 +60,11 @@ export function parseLocation(text: string, options: ParseLocationOptions = {}):
   return { kind: "registry", reference: parseReference(text) };
 }
 
-function splitPath(text: string, whole: string, exists?: (path: string) => boolean): { path: string; tag?: string; digest?: Digest } {
+function splitPath(
+  text: string,
+  whole: string,
+  exists?: (path: string) => boolean,
+): { path: string; tag?: string; digest?: Digest } {
   const at = text.lastIndexOf("@");
   const tail = at < 0 ? "" : text.slice(at + 1);
   const looksLikeDigest = /^[a-z0-9+._-]+:/.test(tail) && !exists?.(text);
@@ -73,7 +77,10 @@ function splitPath(text: string, whole: string, exists?: (path: string) => boole
   const rest = digest === undefined ? text : text.slice(0, at);
   const colons = [...rest.matchAll(/:/g)].map((match) => match.index).filter((index) => !isDriveColon(rest, index));
   const fallback = colons[0] ?? rest.length;
-  const end = exists === undefined ? fallback : ([rest.length, ...colons.reverse()].find((colon) => exists(rest.slice(0, colon))) ?? fallback);
+  const end =
+    exists === undefined
+      ? fallback
+      : ([rest.length, ...colons.reverse()].find((colon) => exists(rest.slice(0, colon))) ?? fallback);
   const path = rest.slice(0, end);
   const tag = rest.slice(end + 1);
   if (path === "") throw new OciError("INVALID", `cannot read ${JSON.stringify(whole)}: it names no path`);

@@ -48,32 +48,59 @@ export const MAXIMUM_MANIFEST_SIZE = 8 * 1024 * 1024;
 export function parseManifest(bytes: Uint8Array, mediaType: string, where: string): Manifest {
   const value = parseJsonObject(bytes, where);
   if (value.mediaType !== undefined && value.mediaType !== mediaType) {
-    throw new OciError("INVALID", `${where} says it is ${JSON.stringify(value.mediaType)}, but its descriptor says ${mediaType}`);
+    throw new OciError(
+      "INVALID",
+      `${where} says it is ${JSON.stringify(value.mediaType)}, but its descriptor says ${mediaType}`,
+    );
   }
   const common = {
-    ...(value.artifactType === undefined || value.artifactType === "" ? {} : { artifactType: parseArtifactType(value.artifactType, where) }),
-    ...(value.subject === undefined || value.subject === null ? {} : { subject: parseDescriptor(value.subject, `the subject of ${where}`) }),
-    ...(value.annotations === undefined || value.annotations === null ? {} : { annotations: parseAnnotations(value.annotations, where) }),
+    ...(value.artifactType === undefined || value.artifactType === ""
+      ? {}
+      : { artifactType: parseArtifactType(value.artifactType, where) }),
+    ...(value.subject === undefined || value.subject === null
+      ? {}
+      : { subject: parseDescriptor(value.subject, `the subject of ${where}`) }),
+    ...(value.annotations === undefined || value.annotations === null
+      ? {}
+      : { annotations: parseAnnotations(value.annotations, where) }),
   };
   if (mediaType === mediaTypes.artifactManifest) {
     return { kind: "artifact", mediaType, ...common, blobs: parseDescriptors(value.blobs, "blobs", where) };
   }
-  if (value.schemaVersion !== 2) throw new OciError("INVALID", `${where} has schemaVersion ${JSON.stringify(value.schemaVersion)}, not 2`);
+  if (value.schemaVersion !== 2)
+    throw new OciError("INVALID", `${where} has schemaVersion ${JSON.stringify(value.schemaVersion)}, not 2`);
   if (isIndexType(mediaType)) {
     refuse(value, ["layers", "config", "fsLayers"], "an index", where);
-    return { kind: "index", schemaVersion: 2, mediaType, ...common, manifests: parseDescriptors(value.manifests, "manifests", where) };
+    return {
+      kind: "index",
+      schemaVersion: 2,
+      mediaType,
+      ...common,
+      manifests: parseDescriptors(value.manifests, "manifests", where),
+    };
   }
   if (isImageManifestType(mediaType)) {
     refuse(value, ["manifests", "fsLayers"], "a manifest", where);
     const config = parseDescriptor(value.config, `the config of ${where}`);
-    return { kind: "image", schemaVersion: 2, mediaType, ...common, config, layers: parseDescriptors(value.layers, "layers", where) };
+    return {
+      kind: "image",
+      schemaVersion: 2,
+      mediaType,
+      ...common,
+      config,
+      layers: parseDescriptors(value.layers, "layers", where),
+    };
   }
   throw new OciError("UNSUPPORTED", `${where} is ${mediaType}, which is no manifest`);
 }
 
 function refuse(value: JsonObject, keys: readonly string[], what: string, where: string): void {
   for (const key of keys) {
-    if (value[key] !== undefined) throw new OciError("INVALID", `${where} is ${what}, yet it has ${JSON.stringify(key)}: two readers would see two things`);
+    if (value[key] !== undefined)
+      throw new OciError(
+        "INVALID",
+        `${where} is ${what}, yet it has ${JSON.stringify(key)}: two readers would see two things`,
+      );
   }
 }
 
@@ -135,7 +162,8 @@ export function sniffManifestType(value: JsonObject): string | undefined {
   if (typeof value.mediaType === "string") return isManifestType(value.mediaType) ? value.mediaType : undefined;
   if (value.schemaVersion !== 2) return undefined;
   if (Array.isArray(value.manifests)) return mediaTypes.index;
-  if (typeof value.config === "object" && value.config !== null && Array.isArray(value.layers)) return mediaTypes.manifest;
+  if (typeof value.config === "object" && value.config !== null && Array.isArray(value.layers))
+    return mediaTypes.manifest;
   return undefined;
 }
 

@@ -52,7 +52,8 @@ export function normalizePlatform(platform: Platform): Platform {
   let variant = platform.variant || alias?.variant;
   if (architecture === "arm64" && (variant === "v8" || variant === "8")) variant = undefined;
   if (architecture === "amd64" && variant === "v1") variant = undefined;
-  if (architecture === "arm") variant = variant === undefined ? "v7" : variant.startsWith("v") ? variant : `v${variant}`;
+  if (architecture === "arm")
+    variant = variant === undefined ? "v7" : variant.startsWith("v") ? variant : `v${variant}`;
   const { architecture: _architecture, os: _os, variant: _variant, ...rest } = platform;
   return { architecture, os, ...rest, ...(variant === undefined ? {} : { variant }) };
 }

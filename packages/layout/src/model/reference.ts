@@ -11,7 +11,8 @@ export interface Reference {
   readonly digest?: Digest;
 }
 
-const HOST = /^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?$/;
+const HOST =
+  /^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?$/;
 const REPOSITORY = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:\/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$/;
 const TAG = /^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$/;
 
@@ -35,7 +36,11 @@ export function parseReference(text: string): Reference {
   const slash = name.indexOf("/");
   const first = slash < 0 ? "" : name.slice(0, slash);
   const hasHost = slash >= 0 && (/[.:\]]/.test(first) || first === "localhost" || first !== first.toLowerCase());
-  const host = hasHost ? (first === "index.docker.io" || first === "registry-1.docker.io" ? "docker.io" : first) : "docker.io";
+  const host = hasHost
+    ? first === "index.docker.io" || first === "registry-1.docker.io"
+      ? "docker.io"
+      : first
+    : "docker.io";
   let repository = hasHost ? name.slice(slash + 1) : name;
   if (host === "docker.io" && !repository.includes("/")) repository = `library/${repository}`;
   if (!HOST.test(host)) throw refuse(text, `${JSON.stringify(host)} is no registry host`);
@@ -57,7 +62,11 @@ export function splitReference(text: string): { name: string; tag?: string; dige
   const at = text.indexOf("@");
   const digest = at < 0 ? undefined : text.slice(at + 1);
   if (digest !== undefined && !isDigest(digest)) {
-    throw refuse(text, `what follows the @ is no digest: ${JSON.stringify(digest.slice(0, 200))}`, "A digest looks like sha256: and 64 lower-case hexadecimal digits.");
+    throw refuse(
+      text,
+      `what follows the @ is no digest: ${JSON.stringify(digest.slice(0, 200))}`,
+      "A digest looks like sha256: and 64 lower-case hexadecimal digits.",
+    );
   }
   const rest = at < 0 ? text : text.slice(0, at);
   const colon = rest.lastIndexOf(":");
@@ -89,5 +98,7 @@ export function isReferrersTag(tag: string): boolean {
 }
 
 function refuse(text: string, problem: string, hint?: string): OciError {
-  return new OciError("INVALID", `cannot read the reference ${JSON.stringify(text.slice(0, 300))}: ${problem}`, { hint });
+  return new OciError("INVALID", `cannot read the reference ${JSON.stringify(text.slice(0, 300))}: ${problem}`, {
+    hint,
+  });
 }

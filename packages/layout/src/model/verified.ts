@@ -9,7 +9,11 @@ import { MAXIMUM_MANIFEST_SIZE, type Manifest, parseManifest } from "./manifest.
  * `descriptor`: the last chunk is withheld until size and digest are known to match. Stops at the first byte too many.
  * Fails with `MISMATCH`; a negative or wrong size is told apart from a wrong digest. image-spec v1.1.1, descriptor.md "Verification".
  */
-export async function* verified(stream: Bytes, descriptor: Descriptor, where = formatDescriptor(descriptor)): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* verified(
+  stream: Bytes,
+  descriptor: Descriptor,
+  where = formatDescriptor(descriptor),
+): AsyncGenerator<Uint8Array, void, undefined> {
   const hasher = Hasher.for(descriptor.digest);
   let size = 0;
   let held: Uint8Array | undefined;
@@ -28,7 +32,9 @@ export async function* verified(stream: Bytes, descriptor: Descriptor, where = f
   }
   const digest = hasher.digest();
   if (digest !== descriptor.digest) {
-    throw new OciError("MISMATCH", `${where} has the digest ${digest}`, { hint: "The content was damaged or replaced. Fetch it again from where it came." });
+    throw new OciError("MISMATCH", `${where} has the digest ${digest}`, {
+      hint: "The content was damaged or replaced. Fetch it again from where it came.",
+    });
   }
   if (held !== undefined) yield held;
 }
@@ -56,9 +62,17 @@ export interface ReadOptions {
  * The verified bytes of small content, from its `data` field where that is right, otherwise from `source`. Fails with
  * `LIMIT` before anything is read where the declared size is above the limit.
  */
-export async function readBytes(source: Pick<Source, "fetch">, descriptor: Descriptor, options: ReadOptions = {}): Promise<Uint8Array> {
+export async function readBytes(
+  source: Pick<Source, "fetch">,
+  descriptor: Descriptor,
+  options: ReadOptions = {},
+): Promise<Uint8Array> {
   const limit = options.limit ?? MAXIMUM_MANIFEST_SIZE;
-  if (descriptor.size > limit) throw new OciError("LIMIT", `${formatDescriptor(descriptor)} is larger than the ${limit} bytes that are read at once`);
+  if (descriptor.size > limit)
+    throw new OciError(
+      "LIMIT",
+      `${formatDescriptor(descriptor)} is larger than the ${limit} bytes that are read at once`,
+    );
   const embedded = embeddedData(descriptor);
   if (embedded !== undefined) return embedded;
   return collect(source.fetch(descriptor, { signal: options.signal }), limit);
@@ -72,7 +86,11 @@ export interface ReadManifest {
 }
 
 /** Reads, verifies and parses the manifest or index that `descriptor` names. Fails as {@link readBytes} and {@link parseManifest} do. */
-export async function readManifest(source: Pick<Source, "fetch">, descriptor: Descriptor, options: ReadOptions = {}): Promise<ReadManifest> {
+export async function readManifest(
+  source: Pick<Source, "fetch">,
+  descriptor: Descriptor,
+  options: ReadOptions = {},
+): Promise<ReadManifest> {
   const bytes = await readBytes(source, descriptor, options);
   return { descriptor, bytes, manifest: parseManifest(bytes, descriptor.mediaType, descriptor.digest) };
 }

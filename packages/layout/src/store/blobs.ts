@@ -104,7 +104,10 @@ export class BlobDirectory {
       const hasher = Hasher.for(descriptor.digest);
       const size = await this.#fill(temporary, open(), hasher, descriptor.size, options);
       if (size !== descriptor.size) {
-        throw new OciError("MISMATCH", `${descriptor.digest} ended after ${size} bytes; ${descriptor.size} were declared`);
+        throw new OciError(
+          "MISMATCH",
+          `${descriptor.digest} ended after ${size} bytes; ${descriptor.size} were declared`,
+        );
       }
       const digest = hasher.digest();
       if (digest !== descriptor.digest) {
@@ -129,7 +132,8 @@ export class BlobDirectory {
         options.signal?.throwIfAborted();
         const position = size;
         size += chunk.byteLength;
-        if (size > limit) throw new OciError("MISMATCH", `the content is larger than the ${limit} bytes it was declared with`);
+        if (size > limit)
+          throw new OciError("MISMATCH", `the content is larger than the ${limit} bytes it was declared with`);
         hasher.update(chunk);
         await writing;
         writing = writeFully(handle, chunk, position);

@@ -7,14 +7,18 @@ import { OciError, systemError, systemErrorCode } from "../model/errors.js";
 export const CHUNK_SIZE = 1024 * 1024;
 
 /**
- * Opens a regular file for reading. A symbolic link, a directory, a FIFO or a device is refused with `DENIED` and never
- * waited for; a missing file fails with `NOT_FOUND`.
+ * Opens a regular file for reading. A directory, a FIFO or a device is refused with `DENIED` and never waited for, and so
+ * is a symbolic link unless `followLinks`; a missing file fails with `NOT_FOUND`.
  */
-export async function openRegularFile(path: string): Promise<{ handle: FileHandle; size: number }> {
+export async function openRegularFile(
+  path: string,
+  followLinks = false,
+): Promise<{ handle: FileHandle; size: number }> {
   let handle: FileHandle;
   try {
     // O_NONBLOCK: opening a FIFO would otherwise wait for a writer. Windows has neither flag.
-    handle = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+    const noFollow = followLinks ? 0 : (constants.O_NOFOLLOW ?? 0);
+    handle = await open(path, constants.O_RDONLY | noFollow | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     throw systemError(error, `cannot read ${path}`);
   }
@@ -27,7 +31,11 @@ export async function openRegularFile(path: string): Promise<{ handle: FileHandl
 }
 
 /** The bytes of an open file from `from` on, in chunks of {@link CHUNK_SIZE}. Closes the file, however it ends. */
-export async function* readChunks(handle: FileHandle, from = 0, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* readChunks(
+  handle: FileHandle,
+  from = 0,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     for (let position = from; ; ) {
       signal?.throwIfAborted();
@@ -46,7 +54,8 @@ export async function* readChunks(handle: FileHandle, from = 0, signal?: AbortSi
 export async function readSmallFile(path: string, limit: number): Promise<Uint8Array> {
   const { handle, size } = await openRegularFile(path);
   try {
-    if (size > limit) throw new OciError("LIMIT", `cannot read ${path}: its ${size} bytes are more than the ${limit} allowed`);
+    if (size > limit)
+      throw new OciError("LIMIT", `cannot read ${path}: its ${size} bytes are more than the ${limit} allowed`);
     return await handle.readFile();
   } catch (error) {
     throw systemError(error, `cannot read ${path}`);

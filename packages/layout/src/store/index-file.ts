@@ -84,7 +84,10 @@ export class IndexFile {
         }, soonest(this.#waiting));
       } catch (error) {
         // Without the lock nothing of the group was tried: those that gave up fail, with a time-out all do.
-        if (group.length === 0) [group, this.#waiting] = this.#waiting.some((one) => one.signal?.aborted) ? split(this.#waiting) : [this.#waiting, []];
+        if (group.length === 0)
+          [group, this.#waiting] = this.#waiting.some((one) => one.signal?.aborted)
+            ? split(this.#waiting)
+            : [this.#waiting, []];
         for (const { signal, reject } of group) reject(signal?.aborted ? signal.reason : error);
       }
     }
@@ -119,7 +122,10 @@ export class IndexFile {
     try {
       await writeSynced(temporary, encodeJson(index));
       if (!(await lock.held())) {
-        throw new OciError("CONFLICT", `cannot replace ${this.path}: another process took over the lock of this one, which had been silent too long`);
+        throw new OciError(
+          "CONFLICT",
+          `cannot replace ${this.path}: another process took over the lock of this one, which had been silent too long`,
+        );
       }
       await replaceFile(temporary, this.path);
       await syncDirectory(this.#root);

@@ -23,11 +23,16 @@ export const emptyIndex: LayoutIndex = { schemaVersion: 2, mediaType: mediaTypes
 /** Parses `index.json`. `manifests: null`, which oras writes for an empty layout, reads as empty. Fails with `INVALID`. */
 export function parseIndex(bytes: Uint8Array, where: string): LayoutIndex {
   const value = parseJsonObject(bytes, where);
-  if (value.schemaVersion !== 2) throw new OciError("INVALID", `${where} has schemaVersion ${JSON.stringify(value.schemaVersion)}, not 2`);
-  if (value.layers !== undefined || value.config !== undefined) throw new OciError("INVALID", `${where} is an index, yet it has layers or a config`);
-  if (value.manifests !== null && !Array.isArray(value.manifests)) throw new OciError("INVALID", `${where} has no manifests array`);
+  if (value.schemaVersion !== 2)
+    throw new OciError("INVALID", `${where} has schemaVersion ${JSON.stringify(value.schemaVersion)}, not 2`);
+  if (value.layers !== undefined || value.config !== undefined)
+    throw new OciError("INVALID", `${where} is an index, yet it has layers or a config`);
+  if (value.manifests !== null && !Array.isArray(value.manifests))
+    throw new OciError("INVALID", `${where} has no manifests array`);
   parseAnnotations(value.annotations, where);
-  const manifests = (value.manifests ?? []).map((entry: unknown, at: number) => parseDescriptor(entry, `manifests[${at}] of ${where}`));
+  const manifests = (value.manifests ?? []).map((entry: unknown, at: number) =>
+    parseDescriptor(entry, `manifests[${at}] of ${where}`),
+  );
   return { ...value, schemaVersion: 2, manifests };
 }
 
@@ -52,9 +57,13 @@ export function findEntry(index: LayoutIndex, reference: string, where: string):
   const found = exact.length > 0 ? exact : index.manifests.filter((entry) => refName(entry)?.endsWith(`:${reference}`));
   const digests = new Set(found.map((entry) => entry.digest));
   if (digests.size > 1) {
-    throw new OciError("CONFLICT", `${JSON.stringify(reference)} stands for ${digests.size} manifests in ${where}: ${[...digests].join(", ")}`, {
-      hint: "Name the one that is meant by its digest: @sha256:...",
-    });
+    throw new OciError(
+      "CONFLICT",
+      `${JSON.stringify(reference)} stands for ${digests.size} manifests in ${where}: ${[...digests].join(", ")}`,
+      {
+        hint: "Name the one that is meant by its digest: @sha256:...",
+      },
+    );
   }
   return found[0];
 }
@@ -62,7 +71,8 @@ export function findEntry(index: LayoutIndex, reference: string, where: string):
 /** The index with `name` standing for `descriptor`, and for nothing else. Other names of the same content stay. */
 export function withTag(index: LayoutIndex, name: string, descriptor: Descriptor): LayoutIndex {
   const current = index.manifests.filter((entry) => refName(entry) === name);
-  if (current.length === 1 && current[0]?.digest === descriptor.digest && current[0].mediaType === descriptor.mediaType) return index;
+  if (current.length === 1 && current[0]?.digest === descriptor.digest && current[0].mediaType === descriptor.mediaType)
+    return index;
   const { data: _data, ...rest } = unnamed(descriptor);
   const entry = { ...rest, annotations: { ...rest.annotations, [annotationKeys.refName]: name } };
   return insert({ ...index, manifests: index.manifests.filter((other) => refName(other) !== name) }, entry);
@@ -91,7 +101,8 @@ function insert(index: LayoutIndex, entry: Descriptor): LayoutIndex {
 
 function compareEntries(a: Descriptor, b: Descriptor): number {
   const [nameA, nameB] = [refName(a), refName(b)];
-  if (nameA === undefined || nameB === undefined) return nameA === nameB ? compareText(a.digest, b.digest) : nameA === undefined ? 1 : -1;
+  if (nameA === undefined || nameB === undefined)
+    return nameA === nameB ? compareText(a.digest, b.digest) : nameA === undefined ? 1 : -1;
   return compareText(nameA, nameB) || compareText(a.digest, b.digest);
 }
 
@@ -106,6 +117,8 @@ export function compareText(a: string, b: string): number {
  */
 export function unnamed(entry: Descriptor): Descriptor {
   const { annotations, ...rest } = entry;
-  const kept = Object.entries(annotations ?? {}).filter(([key]) => key !== annotationKeys.refName && !key.startsWith("org.olareg."));
+  const kept = Object.entries(annotations ?? {}).filter(
+    ([key]) => key !== annotationKeys.refName && !key.startsWith("org.olareg."),
+  );
   return kept.length === 0 ? rest : { ...rest, annotations: Object.fromEntries(kept) };
 }

@@ -40,7 +40,9 @@ export abstract class IndexedSource implements Source {
     if (entry !== undefined) return unnamed(entry);
     const unlisted = isDigest(reference) ? await this.#unlisted(reference, options) : undefined;
     if (unlisted !== undefined) return unlisted;
-    throw new OciError("NOT_FOUND", `${this.name} has no ${isDigest(reference) ? "manifest" : "tag"} ${reference}`, { hint: await this.#known(reference) });
+    throw new OciError("NOT_FOUND", `${this.name} has no ${isDigest(reference) ? "manifest" : "tag"} ${reference}`, {
+      hint: await this.#known(reference),
+    });
   }
 
   async *tags(options: Abortable = {}): AsyncIterable<string> {
@@ -64,7 +66,11 @@ export abstract class IndexedSource implements Source {
     const index = await this.index(options);
     const list = findList(index, subject, this.name);
     const seen = new Set<Digest>();
-    const pending = [...(list === undefined ? [] : [list]), ...findResponses(index, subject), ...index.manifests.filter((entry) => !isListEntry(entry))];
+    const pending = [
+      ...(list === undefined ? [] : [list]),
+      ...findResponses(index, subject),
+      ...index.manifests.filter((entry) => !isListEntry(entry)),
+    ];
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
       options.signal?.throwIfAborted();
       if (seen.has(next.digest)) continue;
@@ -135,4 +141,3 @@ export abstract class IndexedSource implements Source {
 function manifestsOf(manifest: Manifest): readonly Descriptor[] {
   return manifest.kind === "index" ? manifest.manifests.filter((child) => isManifestType(child.mediaType)) : [];
 }
-

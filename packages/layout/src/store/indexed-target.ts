@@ -40,9 +40,13 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
   async push(content: Content, options: PushOptions = {}): Promise<Presence> {
     options.signal?.throwIfAborted();
     const { descriptor } = content;
-    if (!isManifestType(descriptor.mediaType)) return (await this.has(descriptor)) ? "present" : this.store(content, options);
+    if (!isManifestType(descriptor.mediaType))
+      return (await this.has(descriptor)) ? "present" : this.store(content, options);
     if (descriptor.size > MAXIMUM_MANIFEST_SIZE) {
-      throw new OciError("LIMIT", `${formatDescriptor(descriptor)} is too large for a manifest; ${MAXIMUM_MANIFEST_SIZE} bytes are allowed`);
+      throw new OciError(
+        "LIMIT",
+        `${formatDescriptor(descriptor)} is too large for a manifest; ${MAXIMUM_MANIFEST_SIZE} bytes are allowed`,
+      );
     }
     const present = await this.#presentBytes(descriptor, options);
     const bytes = present ?? (await collect(verified(content.open(), descriptor), MAXIMUM_MANIFEST_SIZE));
@@ -51,7 +55,12 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
     const presence = present === undefined ? await this.store(contentOf(bytes, descriptor), options) : "present";
     this.remember({ descriptor, manifest });
     if (manifest.subject !== undefined) {
-      await this.#register(entryForm(descriptor, manifest), referrerDescriptor(descriptor, manifest), manifest.subject.digest, options);
+      await this.#register(
+        entryForm(descriptor, manifest),
+        referrerDescriptor(descriptor, manifest),
+        manifest.subject.digest,
+        options,
+      );
     }
     return presence;
   }
@@ -80,7 +89,10 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
   async tag(reference: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
     checkName(reference);
     if (!(await this.has(descriptor, options))) {
-      throw new OciError("NOT_FOUND", `cannot tag ${reference} in ${this.name}: ${formatDescriptor(descriptor)} is not there`);
+      throw new OciError(
+        "NOT_FOUND",
+        `cannot tag ${reference} in ${this.name}: ${formatDescriptor(descriptor)} is not there`,
+      );
     }
     await this.update((index) => withTag(index, reference, descriptor), options);
   }
@@ -101,6 +113,7 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
 /** What this program writes into ref.name: any name without control characters or blanks. Reading takes whatever others wrote. */
 function checkName(name: string): void {
   if (/^[^\s\p{C}]{1,1024}$/u.test(name)) return;
-  throw new OciError("INVALID", `not a tag: ${JSON.stringify(name.slice(0, 200))}`, { hint: "A tag has letters, digits, dots, hyphens and underscores." });
+  throw new OciError("INVALID", `not a tag: ${JSON.stringify(name.slice(0, 200))}`, {
+    hint: "A tag has letters, digits, dots, hyphens and underscores.",
+  });
 }
-

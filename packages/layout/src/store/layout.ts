@@ -75,9 +75,13 @@ export class Layout extends IndexedTarget {
       if (!names.includes("oci-layout") || !names.includes("index.json")) {
         const foreign = names.find((name) => !OWN_NAMES.has(name));
         if (foreign !== undefined) {
-          throw new OciError("CONFLICT", `cannot make a layout of ${path}: it is no layout and holds ${JSON.stringify(foreign)}`, {
-            hint: "Name a directory that is empty or does not exist yet.",
-          });
+          throw new OciError(
+            "CONFLICT",
+            `cannot make a layout of ${path}: it is no layout and holds ${JSON.stringify(foreign)}`,
+            {
+              hint: "Name a directory that is empty or does not exist yet.",
+            },
+          );
         }
         await initialize(path, options);
       }
@@ -154,7 +158,10 @@ async function checkVersion(path: string): Promise<void> {
   }
   const { imageLayoutVersion } = parseJsonObject(bytes, file);
   if (imageLayoutVersion !== LAYOUT_VERSION) {
-    throw new OciError("INVALID", `${file} says imageLayoutVersion ${JSON.stringify(imageLayoutVersion)}; only ${LAYOUT_VERSION} is known`);
+    throw new OciError(
+      "INVALID",
+      `${file} says imageLayoutVersion ${JSON.stringify(imageLayoutVersion)}; only ${LAYOUT_VERSION} is known`,
+    );
   }
 }
 
@@ -177,4 +184,3 @@ async function initialize(path: string, options: LayoutOptions): Promise<void> {
     }
   });
 }
-

@@ -177,7 +177,9 @@ function processSpace(): string {
 
 function timedOut(path: string, owner: Partial<Owner> | undefined): OciError {
   const who = owner?.pid === undefined ? "another process" : `process ${owner.pid}`;
-  return new OciError("CONFLICT", `${path} is still held by ${who}`, { hint: "Wait for it to end, or stop it; a lock whose owner has died is taken over at once." });
+  return new OciError("CONFLICT", `${path} is still held by ${who}`, {
+    hint: "Wait for it to end, or stop it; a lock whose owner has died is taken over at once.",
+  });
 }
 
 async function remove(file: string): Promise<void> {

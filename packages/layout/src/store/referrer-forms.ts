@@ -27,12 +27,17 @@ export function findList(index: LayoutIndex, subject: Digest, where: string): De
 
 /** The entries that carry a response of olareg for the subject. */
 export function findResponses(index: LayoutIndex, subject: Digest): readonly Descriptor[] {
-  return index.manifests.filter((entry) => entry.mediaType === mediaTypes.index && entry.annotations?.[annotationKeys.olaregSubject] === subject);
+  return index.manifests.filter(
+    (entry) => entry.mediaType === mediaTypes.index && entry.annotations?.[annotationKeys.olaregSubject] === subject,
+  );
 }
 
 /** True for an entry that only exists to carry a list of referrers. */
 export function isListEntry(entry: Descriptor): boolean {
-  return entry.annotations?.[annotationKeys.olaregSubject] !== undefined || /(?:^|:)sha(?:256|512)-[0-9a-f]{64}$/.test(refName(entry) ?? "");
+  return (
+    entry.annotations?.[annotationKeys.olaregSubject] !== undefined ||
+    /(?:^|:)sha(?:256|512)-[0-9a-f]{64}$/.test(refName(entry) ?? "")
+  );
 }
 
 /** True if every form that this index needs names the referrer. `list` are the descriptors of the list form. */

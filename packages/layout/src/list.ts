@@ -1,0 +1,68 @@
+import type { Abortable, Source } from "./content.js";
+import type { Descriptor } from "./model/descriptor.js";
+import { isOciError } from "./model/errors.js";
+import { isIndexType } from "./model/media-types.js";
+import { formatPlatform } from "./model/platform.js";
+import { readManifest } from "./model/verified.js";
+import { platformOfConfig } from "./select-platform.js";
+
+/** The options of {@link list}. */
+export interface ListOptions extends Abortable {
+  /** Only the names: nothing is asked about a single tag. Default: false. */
+  readonly namesOnly?: boolean;
+}
+
+/** A tag, and what it stands for. */
+export interface ListedTag {
+  readonly tag: string;
+  readonly descriptor?: Descriptor;
+  /** `os/architecture[/variant]` of each platform, where they are known. */
+  readonly platforms?: readonly string[];
+  /** How many referrers the manifest itself has. */
+  readonly referrers?: number;
+}
+
+/** The tags of a source in bytewise order. A manifest that is missing or damaged is listed with what its tag says of it. */
+export async function list(source: Source, options: ListOptions = {}): Promise<ListedTag[]> {
+  const listed: ListedTag[] = [];
+  for await (const tag of source.tags(options)) {
+    listed.push(options.namesOnly === true ? { tag } : await describeTag(source, tag, options));
+  }
+  return listed;
+}
+
+async function describeTag(source: Source, tag: string, options: Abortable): Promise<ListedTag> {
+  const descriptor = await source.resolve(tag, options);
+  let referrers = 0;
+  for await (const _referrer of source.referrers(descriptor, options)) referrers++;
+  return { tag, descriptor, platforms: await platformsOf(source, descriptor, options), referrers };
+}
+
+/** The platforms of an image or index, `os/architecture[/variant]`; empty for an artifact and for what cannot be read. */
+export async function platformsOf(
+  source: Source,
+  descriptor: Descriptor,
+  options: Abortable = {},
+): Promise<readonly string[]> {
+  try {
+    const { manifest } = await readManifest(source, descriptor, options);
+    if (manifest.kind === "index") {
+      const platforms = manifest.manifests
+        .filter((child) => child.platform !== undefined && child.platform.os !== "unknown")
+        .map((child) => child.platform);
+      const nested = manifest.manifests.some((child) => child.platform === undefined && isIndexType(child.mediaType));
+      return [
+        ...new Set([
+          ...platforms.map((platform) => formatPlatform(platform as NonNullable<typeof platform>)),
+          ...(nested ? ["(nested)"] : []),
+        ]),
+      ];
+    }
+    if (manifest.kind !== "image" || manifest.artifactType !== undefined) return [];
+    const platform = await platformOfConfig(source, manifest.config, options);
+    return platform === undefined ? [] : [formatPlatform(platform)];
+  } catch (error) {
+    if (isOciError(error)) return [];
+    throw error;
+  }
+}

@@ -1,0 +1,78 @@
+import type { Abortable, Source } from "./content.js";
+import type { Descriptor } from "./model/descriptor.js";
+import { OciError } from "./model/errors.js";
+import { parseJsonObject } from "./model/json.js";
+import { isImageConfigType, isIndexType } from "./model/media-types.js";
+import { formatPlatform, matchesPlatform, type Platform } from "./model/platform.js";
+import { readBytes, readManifest } from "./model/verified.js";
+import { checkDepth } from "./walk.js";
+
+/**
+ * The manifest below `descriptor` for a platform: the first one that matches, in document order, nested indexes
+ * included. An image manifest is returned as it is where its config agrees or says nothing. Fails with `NOT_FOUND`, naming
+ * the platforms there are. image-spec v1.1.1, image-index.md "platform".
+ */
+export async function selectPlatform(
+  source: Source,
+  descriptor: Descriptor,
+  platform: Platform,
+  options: Abortable = {},
+): Promise<Descriptor> {
+  const available = new Set<string>();
+  const found = await find(source, descriptor, platform, available, options, []);
+  if (found !== undefined) return found;
+  const list = [...available].join(", ");
+  throw new OciError("NOT_FOUND", `${source.name} has no ${formatPlatform(platform)} in ${descriptor.digest}`, {
+    hint: list === "" ? "It names no platform at all." : `It has ${list}.`,
+  });
+}
+
+async function find(
+  source: Source,
+  descriptor: Descriptor,
+  platform: Platform,
+  available: Set<string>,
+  options: Abortable,
+  path: readonly string[],
+): Promise<Descriptor | undefined> {
+  checkDepth(path, descriptor);
+  const { manifest } = await readManifest(source, descriptor, options);
+  if (manifest.kind === "index") {
+    for (const child of manifest.manifests) {
+      // BuildKit's attestations are children with the platform unknown/unknown; they are no platform.
+      if (child.platform?.os === "unknown") continue;
+      if (child.platform !== undefined) available.add(formatPlatform(child.platform));
+      if (child.platform !== undefined && matchesPlatform(child.platform, platform)) return child;
+      if (child.platform === undefined && isIndexType(child.mediaType)) {
+        const nested = await find(source, child, platform, available, options, [...path, child.digest]);
+        if (nested !== undefined) return nested;
+      }
+    }
+    return undefined;
+  }
+  const own =
+    manifest.kind === "image" && isImageConfigType(manifest.config.mediaType)
+      ? await platformOfConfig(source, manifest.config, options)
+      : undefined;
+  if (own === undefined) return descriptor;
+  available.add(formatPlatform(own));
+  return matchesPlatform(own, platform) ? descriptor : undefined;
+}
+
+/** The platform an image config names, or undefined where it names none. image-spec v1.1.1, config.md "Properties". */
+export async function platformOfConfig(
+  source: Pick<Source, "fetch">,
+  config: Descriptor,
+  options: Abortable = {},
+): Promise<Platform | undefined> {
+  const value = parseJsonObject(await readBytes(source, config, options), `the config ${config.digest}`);
+  const { architecture, os, variant } = value;
+  if (typeof architecture !== "string" || typeof os !== "string" || architecture === "" || os === "") return undefined;
+  const version = value["os.version"];
+  return {
+    architecture,
+    os,
+    ...(typeof variant === "string" && variant !== "" ? { variant } : {}),
+    ...(typeof version === "string" && version !== "" ? { "os.version": version } : {}),
+  };
+}

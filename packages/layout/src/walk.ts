@@ -1,0 +1,108 @@
+import type { Abortable, Source } from "./content.js";
+import { type Descriptor, formatDescriptor } from "./model/descriptor.js";
+import type { Digest } from "./model/digest.js";
+import { OciError } from "./model/errors.js";
+import { MAXIMUM_MANIFEST_SIZE, type Manifest } from "./model/manifest.js";
+import { isManifestType } from "./model/media-types.js";
+import { formatPlatform } from "./model/platform.js";
+import { readManifest } from "./model/verified.js";
+
+/** How deep indexes and referrers may nest. What people build has three levels. */
+export const MAXIMUM_DEPTH = 64;
+
+/** One step on the way from a root: `manifests[1] linux/arm64`, `layers[0]`, `referrer application/spdx+json`. */
+export type GraphPath = readonly string[];
+
+/** Something met on a {@link walk}. */
+export interface Node {
+  readonly descriptor: Descriptor;
+  readonly path: GraphPath;
+  /** How it was reached: as a root, as part of its parent, or as a manifest whose subject the parent is. */
+  readonly relation: "root" | "child" | "referrer";
+  /** The manifest that led here. */
+  readonly parent?: Descriptor;
+  /** The content, for a manifest or index that could be read. */
+  readonly manifest?: Manifest;
+  /** Its size in bytes and its raw form, where `manifest` is there. */
+  readonly bytes?: Uint8Array;
+  /** Why a manifest or index could not be read. The walk goes on beside it. */
+  readonly error?: unknown;
+}
+
+/** The options of {@link walk}. */
+export interface WalkOptions extends Abortable {
+  /** Follow the referrers of every manifest, and theirs. Default: true. */
+  readonly referrers?: boolean;
+}
+
+/**
+ * Visits everything that can be reached from `roots`, each digest once, a parent before its children and its children
+ * before its referrers. A loop ends, since nothing is visited twice; what nests deeper than {@link MAXIMUM_DEPTH} levels
+ * fails with `LIMIT`. Blobs are named, not read.
+ */
+export async function* walk(
+  source: Source,
+  roots: Iterable<Descriptor>,
+  options: WalkOptions = {},
+): AsyncGenerator<Node, void, undefined> {
+  const seen = new Set<Digest>();
+  for (const root of roots) yield* visit({ descriptor: root, path: [], relation: "root" });
+
+  async function* visit(node: Node): AsyncGenerator<Node, void, undefined> {
+    options.signal?.throwIfAborted();
+    const { descriptor, path } = node;
+    if (seen.has(descriptor.digest)) return;
+    seen.add(descriptor.digest);
+    checkDepth(path, descriptor);
+    if (!isManifestType(descriptor.mediaType)) return yield node;
+    let read: { manifest: Manifest; bytes: Uint8Array };
+    try {
+      read = await readManifest(source, descriptor, { limit: MAXIMUM_MANIFEST_SIZE, signal: options.signal });
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      return yield { ...node, error };
+    }
+    yield { ...node, manifest: read.manifest, bytes: read.bytes };
+    for (const { child, step } of steps(read.manifest)) {
+      yield* visit({ descriptor: child, path: [...path, step], relation: "child", parent: descriptor });
+    }
+    if (options.referrers === false) return;
+    for await (const referrer of source.referrers(descriptor, options)) {
+      yield* visit({
+        descriptor: referrer,
+        path: [...path, referrerStep(referrer)],
+        relation: "referrer",
+        parent: descriptor,
+      });
+    }
+  }
+}
+
+/** What a manifest points at, each with its place in it. */
+export function steps(manifest: Manifest): readonly { readonly child: Descriptor; readonly step: string }[] {
+  switch (manifest.kind) {
+    case "image":
+      return [
+        { child: manifest.config, step: "config" },
+        ...manifest.layers.map((child, at) => ({ child, step: `layers[${at}]` })),
+      ];
+    case "index":
+      return manifest.manifests.map((child, at) => ({
+        child,
+        step: child.platform === undefined ? `manifests[${at}]` : `manifests[${at}] ${formatPlatform(child.platform)}`,
+      }));
+    case "artifact":
+      return manifest.blobs.map((child, at) => ({ child, step: `blobs[${at}]` }));
+  }
+}
+
+/** The step from a subject to one of its referrers. */
+export function referrerStep(referrer: Descriptor): string {
+  return `referrer ${referrer.artifactType ?? referrer.digest}`;
+}
+
+/** Fails with `LIMIT` where a path is deeper than {@link MAXIMUM_DEPTH} levels. */
+export function checkDepth(path: GraphPath, descriptor: Descriptor): void {
+  if (path.length <= MAXIMUM_DEPTH) return;
+  throw new OciError("LIMIT", `${formatDescriptor(descriptor)} is nested deeper than ${MAXIMUM_DEPTH} levels`);
+}
