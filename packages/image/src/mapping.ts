@@ -29,12 +29,13 @@ export interface Placement {
 }
 
 /**
- * Reads `SRC[:DEST]`. The last colon separates, except the one of a Windows drive letter. Use {@link FileMapping} where a
+ * Reads `SRC[:DEST]`. The last colon separates, except the one of a Windows drive letter (`C:\\`; on Windows also `C:/`). Use {@link FileMapping} where a
  * name holds a colon. Fails with `INVALID`.
  */
 export function parseMapping(text: string): FileMapping {
   const colon = text.lastIndexOf(":");
-  const drive = colon === 1 && /^[a-zA-Z]:[\\/]/.test(text);
+  const drive =
+    colon === 1 && /^[a-zA-Z]/.test(text) && (text[2] === "\\" || (text[2] === "/" && process.platform === "win32"));
   const source = colon < 0 || drive ? text : text.slice(0, colon);
   const destination = colon < 0 || drive ? undefined : text.slice(colon + 1);
   if (source === "" || destination === "") {
