@@ -29,7 +29,7 @@ export interface Placement {
 }
 
 /**
- * Reads `SRC[:DEST]`. The last colon separates, except the one of a Windows drive letter (`C:\\`; on Windows also `C:/`). Use {@link FileMapping} where a
+ * Reads `SRC[:DEST]`. The last colon separates, except the one of a Windows drive letter (`C:\`; on Windows also `C:/`). Use {@link FileMapping} where a
  * name holds a colon. Fails with `INVALID`.
  */
 export function parseMapping(text: string): FileMapping {
@@ -47,7 +47,7 @@ export function parseMapping(text: string): FileMapping {
 }
 
 /**
- * What a mapping stands for on this disk; `exists` says what is at a path. Sorted by path. Fails with `NOT_FOUND` where a
+ * What a mapping stands for on this disk, sorted by path; `look` says what is at a path. Fails with `NOT_FOUND` where a
  * source or pattern matches nothing, with `INVALID` where a destination leads out of the image.
  */
 export async function placementsOf(
