@@ -110,7 +110,8 @@ export async function build(target: BuildTarget, options: BuildOptions): Promise
     onEvent?.({ type: "layer", layer: index, result });
   }
 
-  const history: History = { ...(created === undefined ? {} : { created }), created_by: "stowage build" };
+  // The spec lets a step have no time; umoci 0.4 crashes on it.
+  const history: History = { created: created ?? "1970-01-01T00:00:00Z", created_by: "stowage build" };
   const configBytes = encodeJson(
     makeConfig(
       changes,

@@ -4,6 +4,8 @@ import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { setImmediate } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { type ZlibOptions, gzip as zlibGzip } from "node:zlib";
 import type { Abortable, Bytes } from "@stowage/layout";
 import { gzipSync } from "fflate";
 import { type Work, WorkerPool } from "./worker-pool.js";
@@ -15,11 +17,22 @@ import { type Work, WorkerPool } from "./worker-pool.js";
 export const GZIP_BLOCK_SIZE = 1024 * 1024;
 /** More threads than this only cost memory, about 15 MB each: the disk and the hash do not keep up. */
 const MAXIMUM_WORKERS = 8;
+/** Node's default of 16 KiB costs a round trip to the thread pool for each. */
+const NATIVE_CHUNK = 256 * 1024;
+
+const nativeGzip = promisify<Uint8Array, ZlibOptions, Buffer>(zlibGzip);
+
+/** What turns blocks into gzip members. */
+export interface BlockCompressor {
+  /** How many blocks it works at, at once. */
+  readonly size: number;
+  run(input: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Work>;
+}
 
 /** The options of {@link gzip}. */
 export interface GzipOptions extends Abortable {
-  /** Where the work is done; the default is a pool shared by the whole process. The bytes do not depend on it. */
-  readonly pool?: WorkerPool;
+  /** What does the work. Default: threads with the pinned compressor, shared by the whole process. */
+  readonly compressor?: BlockCompressor;
 }
 
 /**
@@ -36,7 +49,7 @@ export async function* gzip(bytes: Bytes, options: GzipOptions = {}): AsyncGener
   const pending: Promise<Work>[] = [];
   // Blocks go round between here and the threads: fresh ones would pile up faster than they are collected.
   const free: Uint8Array<ArrayBuffer>[] = [];
-  let pool: WorkerPool | undefined;
+  let compressor = options.compressor;
   const next = async (): Promise<Uint8Array> => {
     const { output, input } = await (pending.shift() as Promise<Work>);
     free.push(new Uint8Array(input.buffer));
@@ -46,12 +59,12 @@ export async function* gzip(bytes: Bytes, options: GzipOptions = {}): AsyncGener
     for await (const { block, only } of cut(bytes, free)) {
       signal?.throwIfAborted();
       // A single block is done before a thread would have started.
-      pool ??= options.pool ?? (only ? undefined : sharedPool());
-      const work = pool === undefined ? compressHere(block) : pool.run(block, abort);
+      compressor ??= only ? here : sharedCompressor();
+      const work = compressor.run(block, abort);
       // Awaited in order below; until then a failure must not count as unhandled.
       work.catch(() => {});
       pending.push(work);
-      if (pending.length >= 2 * (pool?.size ?? 0)) yield await next();
+      if (pending.length >= 2 * compressor.size) yield await next();
     }
     while (pending.length > 0) yield await next();
   } finally {
@@ -60,14 +73,25 @@ export async function* gzip(bytes: Bytes, options: GzipOptions = {}): AsyncGener
 }
 
 /**
- * One gzip member, made as the worker threads make it. `mem: 4` is a hash table of 128 KiB that fits the processor's cache,
- * instead of one of 2 MiB per block; the output is as small.
+ * Makes gzip members on the calling thread, the same that the worker threads make. `mem: 4` is a hash table of 128 KiB that
+ * fits the processor's cache, instead of one of 2 MiB per block; the output is as small.
  */
-async function compressHere(block: Uint8Array<ArrayBuffer>): Promise<Work> {
-  // Lets the event loop turn between two blocks.
-  await setImmediate();
-  return { output: gzipSync(block, { level: 6, mem: 4, mtime: 0 }), input: block };
-}
+const here: BlockCompressor = {
+  size: 1,
+  async run(input) {
+    // Lets the event loop turn between two blocks.
+    await setImmediate();
+    return { output: gzipSync(input, { level: 6, mem: 4, mtime: 0 }), input };
+  },
+};
+
+/** Makes gzip members with Node's zlib on its thread pool, which has four threads. The bytes may change with Node. */
+export const nativeCompressor: BlockCompressor = {
+  size: 4,
+  async run(input) {
+    return { output: await nativeGzip(input, { level: 6, chunkSize: NATIVE_CHUNK }), input };
+  },
+};
 
 /** The input in blocks of their own memory; `only` says that there is just this one. Empty input is one empty block. */
 async function* cut(
@@ -98,16 +122,14 @@ async function* cut(
   yield { block: (block ?? new Uint8Array(0)).subarray(0, length), only: count === 0 };
 }
 
-let shared: { pool: WorkerPool | undefined } | undefined;
+let shared: BlockCompressor | undefined;
 
-function sharedPool(): WorkerPool | undefined {
+function sharedCompressor(): BlockCompressor {
   if (shared === undefined) {
     const url = workerUrl();
-    shared = {
-      pool: url === undefined ? undefined : new WorkerPool(url, Math.min(availableParallelism(), MAXIMUM_WORKERS)),
-    };
+    shared = url === undefined ? here : new WorkerPool(url, Math.min(availableParallelism(), MAXIMUM_WORKERS));
   }
-  return shared.pool;
+  return shared;
 }
 
 /**

@@ -106,7 +106,7 @@ describe("building an image", () => {
       os: "linux",
       config: { Cmd: ["node", "/srv/main.js"] },
       rootfs: { type: "layers", diff_ids: result.layers.map((layer) => layer.diffId) },
-      history: [{ created_by: "stowage build" }],
+      history: [{ created: "1970-01-01T00:00:00Z", created_by: "stowage build" }],
     });
     expect(result.layers).toHaveLength(1);
     expect(result.tags).toEqual(["v1", "latest"]);
@@ -158,7 +158,7 @@ describe("building an image", () => {
       const { config } = await read(store, await build(store, { cwd, files: ["app"], ...options }));
       return [config.created, config.history?.[0]?.created];
     };
-    expect(await timeOf({})).toEqual([undefined, undefined]);
+    expect(await timeOf({})).toEqual([undefined, "1970-01-01T00:00:00Z"]);
     const before = await build(store, { cwd, files: ["app"] });
     process.env.SOURCE_DATE_EPOCH = "86400";
     expect(await timeOf({})).toEqual(["1970-01-02T00:00:00Z", "1970-01-02T00:00:00Z"]);

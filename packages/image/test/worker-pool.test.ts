@@ -53,7 +53,7 @@ describe("a pool of worker threads", () => {
 
   it("makes a stream fail whose block is lost", async () => {
     const pool = await makePool(2);
-    await expect(all(gzip([Buffer.alloc(3 * 2 ** 20, "t")], { pool }))).rejects.toSatisfy((error) =>
+    await expect(all(gzip([Buffer.alloc(3 * 2 ** 20, "t")], { compressor: pool }))).rejects.toSatisfy((error) =>
       isOciError(error, "REGISTRY"),
     );
     await pool.close();
