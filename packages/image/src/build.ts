@@ -28,7 +28,7 @@ export type BuildEvent =
   | { readonly type: "base"; readonly descriptor: Descriptor; readonly platform: Platform }
   | { readonly type: "base-layer"; readonly descriptor: Descriptor; readonly presence: Presence }
   /** So many more bytes of the uncompressed tar of a layer were taken in. */
-  | { readonly type: "bytes"; readonly layer: number; readonly count: number }
+  | { readonly type: "bytes"; readonly layer: number; readonly bytes: number }
   | { readonly type: "layer"; readonly layer: number; readonly result: Layer }
   | { readonly type: "manifest"; readonly descriptor: Descriptor }
   | { readonly type: "tag"; readonly tag: string };
@@ -69,8 +69,8 @@ export interface BuildResult {
 
 /**
  * Builds an image from files and stores it in `target`. The same inputs give the same digest on every machine. The image is
- * an OCI image, also on a Docker base, whose layers and their digests stay what they are. A tag is set only when
- * all content is there; where the build fails, the target has no new tag.
+ * an OCI image, also on a Docker base, whose layers and their digests stay what they are. Tags are
+ * set last, when all content is there.
  *
  * Fails with `NOT_FOUND` where a source or the base is missing, with `INVALID` where an option breaks the spec or where the
  * image would have no layer, and as {@link writeLayer} does.
@@ -104,13 +104,14 @@ export async function build(target: BuildTarget, options: BuildOptions): Promise
   const baseLayers = base === undefined ? [] : await copyBaseLayers(target, options.base as BaseImage, base, options);
   const layers: Layer[] = [];
   for (const [index, source] of sources.entries()) {
-    const onBytes = (count: number): void => onEvent?.({ type: "bytes", layer: index, count });
+    const onBytes = (bytes: number): void => onEvent?.({ type: "bytes", layer: index, bytes });
     const result = await writeLayer(target, source, { ...options, mtime: options.mtime ?? epoch, onBytes });
     layers.push(result);
     onEvent?.({ type: "layer", layer: index, result });
   }
 
-  const history: History = { ...(created === undefined ? {} : { created }), created_by: "stowage build" };
+  // The spec lets a step have no time; umoci 0.4 crashes on it.
+  const history: History = { created: created ?? "1970-01-01T00:00:00Z", created_by: "stowage build" };
   const configBytes = encodeJson(
     makeConfig(
       changes,

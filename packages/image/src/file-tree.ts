@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { closeSync, constants, openSync, readSync } from "node:fs";
 import { lstat, open, readdir, readlink } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type Abortable, OciError, systemError, systemErrorCode } from "@stowage/layout";
@@ -30,6 +30,10 @@ export interface FileTreeOptions extends Abortable {
 const CONCURRENCY = 32;
 /** Bytes read at once. */
 const CHUNK = 1024 * 1024;
+/** Up to this many bytes a file is read in one go. */
+const SMALL = 64 * 1024;
+/** Windows has neither of the last two. */
+const FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 
 /**
  * The entries of a layer that holds the mapped files, in bytewise order of their names, with every parent directory
@@ -208,16 +212,23 @@ async function readLinkTarget(path: string): Promise<string> {
   throw new OciError("INVALID", `cannot put ${path} into a layer: the target of this link is not UTF-8`);
 }
 
-/** The content of a regular file that had `size` bytes. Never waits for a FIFO that took its place, never follows a link. */
+/**
+ * The content of a regular file that had `size` bytes, in chunks that are valid until the next is asked for. Never waits
+ * for a FIFO that took its place, never follows a link. Small files are read synchronously: four round trips to the thread
+ * pool take longer than the reading, and a tree has thousands of them.
+ */
 async function* readFile(path: string, size: number): AsyncGenerator<Uint8Array, void, undefined> {
-  const { O_RDONLY, O_NOFOLLOW = 0, O_NONBLOCK = 0 } = constants;
+  // One byte more than expected, so that a file that grew is seen.
+  const buffer = Buffer.allocUnsafe(Math.min(CHUNK, size + 1));
   try {
-    const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (size <= SMALL) {
+      yield buffer.subarray(0, readSmall(path, buffer));
+      return;
+    }
+    const file = await open(path, FLAGS);
     try {
-      // One byte more than expected, so that a file that grew is seen.
-      const length = Math.min(CHUNK, size + 1);
       for (;;) {
-        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(length), 0, length);
+        const { bytesRead } = await file.read(buffer, 0, buffer.byteLength);
         if (bytesRead === 0) return;
         yield buffer.subarray(0, bytesRead);
       }
@@ -226,6 +237,21 @@ async function* readFile(path: string, size: number): AsyncGenerator<Uint8Array,
     }
   } catch (error) {
     throw systemError(error, `cannot read ${path}`);
+  }
+}
+
+function readSmall(path: string, buffer: Buffer): number {
+  const file = openSync(path, FLAGS);
+  try {
+    let length = 0;
+    while (length < buffer.byteLength) {
+      const count = readSync(file, buffer, length, buffer.byteLength - length, null);
+      if (count === 0) break;
+      length += count;
+    }
+    return length;
+  } finally {
+    closeSync(file);
   }
 }
 

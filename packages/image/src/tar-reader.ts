@@ -47,7 +47,8 @@ export async function* readTar(
     if (failure !== undefined) throw failure;
   } catch (error) {
     await settled;
-    throw readError(options.signal?.aborted ? options.signal.reason : (failure ?? error), what);
+    if (options.signal?.aborted) throw options.signal.reason;
+    throw readError(isOciError(error) ? error : (failure ?? error), what);
   } finally {
     archive.destroy();
     input.destroy();
