@@ -55,12 +55,15 @@ export class BlobDirectory {
   async *read(descriptor: Descriptor, from: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     const path = this.path(descriptor.digest);
     const { handle, size } = await openRegularFile(path);
-    if (size !== descriptor.size) {
+    try {
+      if (size !== descriptor.size)
+        throw new OciError("MISMATCH", `${path} has ${size} bytes; its descriptor says ${descriptor.size}`);
+      const chunks = readChunks(handle, from, signal);
+      yield* from === 0 ? verified(chunks, descriptor, path) : chunks;
+    } finally {
+      // A reader that fails before it asks for the first chunk leaves the file to us.
       await handle.close();
-      throw new OciError("MISMATCH", `${path} has ${size} bytes; its descriptor says ${descriptor.size}`);
     }
-    const chunks = readChunks(handle, from, signal);
-    yield* from === 0 ? verified(chunks, descriptor, path) : chunks;
   }
 
   /** Stores a stream whose digest is not known yet. */
