@@ -20,7 +20,7 @@ export interface StoreOptions {
  */
 export class BlobDirectory {
   readonly #root: string;
-  readonly #running = new Map<Digest, Promise<void>>();
+  readonly #running = new Map<Digest, { readonly size: number; readonly work: Promise<void> }>();
 
   constructor(root: string) {
     this.#root = root;
@@ -84,16 +84,16 @@ export class BlobDirectory {
   async store(descriptor: Descriptor, open: () => Bytes, options: StoreOptions): Promise<void> {
     const running = this.#running.get(descriptor.digest);
     if (running !== undefined) {
-      const done = await running.then(
+      const done = await running.work.then(
         () => true,
         () => false,
       );
-      // The other call may have failed for reasons of its own: a signal, a source that broke.
-      if (done) return;
+      // The other call may have failed for reasons of its own: a signal, a source that broke, another declared size.
+      if (done && running.size === descriptor.size) return;
       return this.store(descriptor, open, options);
     }
     const work = this.#storeOnce(descriptor, open, options);
-    this.#running.set(descriptor.digest, work);
+    this.#running.set(descriptor.digest, { size: descriptor.size, work });
     try {
       await work;
     } finally {
