@@ -1,6 +1,6 @@
 import type { Abortable, Bytes, Content, Presence, PushOptions, Target } from "../content.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
-import type { Digest, DigestAlgorithm } from "../model/digest.js";
+import { type Digest, type DigestAlgorithm, isDigest } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
@@ -110,9 +110,12 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
   }
 }
 
-/** What this program writes into ref.name: any name without control characters or blanks. Reading takes whatever others wrote. */
+/**
+ * What this program writes into ref.name: any name without control characters or blanks that is no digest, which would
+ * stand for itself when it is resolved. Reading takes whatever others wrote.
+ */
 function checkName(name: string): void {
-  if (/^[^\s\p{C}]{1,1024}$/u.test(name)) return;
+  if (/^[^\s\p{C}]{1,1024}$/u.test(name) && !isDigest(name)) return;
   throw new OciError("INVALID", `not a tag: ${JSON.stringify(name.slice(0, 200))}`, {
     hint: "A tag has letters, digits, dots, hyphens and underscores.",
   });
