@@ -5,7 +5,7 @@ import type { Abortable } from "../content.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
 import { encodeJson } from "../model/manifest.js";
 import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.js";
-import { type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "./index-json.js";
+import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "./index-json.js";
 import type { IndexChange } from "./indexed-target.js";
 import { acquireLock, type Lock, type LockOptions } from "./lock.js";
 
@@ -108,7 +108,8 @@ export class IndexFile {
     for (const one of group) {
       try {
         one.signal?.throwIfAborted();
-        after = await one.change(after);
+        const changed = await one.change(after);
+        if (changed !== after) after = checkIndex(changed, `the new ${this.path}`);
         done.push(one);
       } catch (error) {
         one.reject(error);
