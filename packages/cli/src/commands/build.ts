@@ -259,8 +259,8 @@ function followBuild(progress: Progress): (event: BuildEvent) => void {
   return (event) => {
     if (event.type !== "bytes") return;
     // How large a layer becomes is known only when it is done.
-    progress.expect(event.count);
-    progress.advance(event.count);
+    progress.expect(event.bytes);
+    progress.advance(event.bytes);
   };
 }
 
