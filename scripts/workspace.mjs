@@ -10,8 +10,14 @@ const { packageManager, engines } = JSON.parse(readFileSync(new URL("../package.
 const windows = process.platform === "win32";
 
 const tasks = {
-  tour: [["turbo", "run", "build"], ["node", "scripts/tour.mjs"]],
-  test: [["turbo", "run", "build", "bundle"], ["vitest", "run"]],
+  tour: [
+    ["turbo", "run", "build"],
+    ["node", "scripts/tour.mjs"],
+  ],
+  test: [
+    ["turbo", "run", "build", "bundle"],
+    ["vitest", "run"],
+  ],
 };
 
 const [name, ...rest] = process.argv.slice(2);
@@ -19,7 +25,8 @@ const steps = tasks[name];
 if (steps === undefined) fail(`usage: node scripts/workspace.mjs ${Object.keys(tasks).join("|")}`, 2);
 
 const [major, minor] = process.versions.node.split(".").map(Number);
-if (major < 20 || (major === 20 && minor < 19)) fail(`Node ${engines.node} is needed; this is ${process.versions.node}.`, 1);
+if (major < 20 || (major === 20 && minor < 19))
+  fail(`Node ${engines.node} is needed; this is ${process.versions.node}.`, 1);
 
 const pnpm = hasPnpm() ? ["pnpm"] : ["npx", "--yes", packageManager];
 process.env.TURBO_TELEMETRY_DISABLED ??= "1";
@@ -38,7 +45,13 @@ function hasPnpm() {
 
 /** Runs a command to its end. A preparation that goes well says nothing. */
 function run([command, ...args], quiet) {
-  const result = spawnSync(command, args, { cwd: root, stdio: quiet ? ["ignore", "pipe", "pipe"] : "inherit", encoding: "utf8", shell: windows, maxBuffer: 1 << 28 });
+  const result = spawnSync(command, args, {
+    cwd: root,
+    stdio: quiet ? ["ignore", "pipe", "pipe"] : "inherit",
+    encoding: "utf8",
+    shell: windows,
+    maxBuffer: 1 << 28,
+  });
   if (result.error !== undefined) fail(`cannot run ${command}: ${result.error.message}`, 1);
   if (result.status === 0) return;
   if (quiet) process.stderr.write(`${result.stdout}${result.stderr}`);

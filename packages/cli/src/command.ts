@@ -47,7 +47,10 @@ export function defineCommand<T>(command: Command<T>): AnyCommand {
     module: (context, end) => ({
       command: command.command,
       describe: command.describe,
-      builder: (yargs) => command.options(yargs).example(command.examples) as Argv<unknown>,
+      builder: (yargs) =>
+        command
+          .options(yargs)
+          .example(command.examples.map(([line, text]): [string, string] => [line, text])) as Argv<unknown>,
       handler: async (args) => end(await command.run(args as ArgumentsCamelCase<T>, context)),
     }),
   };

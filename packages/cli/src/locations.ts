@@ -8,14 +8,14 @@ import {
   isNamed,
   type Location,
   OciError,
+  type Platform,
   parseLocation,
   parsePlatform,
-  type Platform,
   type Source,
   selectPlatform,
   type Target,
 } from "@stowage/layout";
-import { type OpenOptions, openSource, openTarget } from "@stowage/registry";
+import { type OpenOptions, openSource, openTarget, RegistryClient } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { parsed, UsageError } from "./command.js";
 
@@ -28,17 +28,26 @@ export interface RegistryArguments {
 /** Adds the options of {@link RegistryArguments}. */
 export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArguments> {
   return yargs
-    .option("plain-http", { type: "string", array: true, requiresArg: true, describe: "Speak HTTP, not HTTPS, to this HOST[:PORT]; loopback addresses get it anyway" })
-    .option("ca-file", { type: "string", requiresArg: true, describe: "Trust the certificate authorities in this PEM file as well" }) as Argv<T & RegistryArguments>;
+    .option("plain-http", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "Speak HTTP, not HTTPS, to this HOST[:PORT]; loopback addresses get it anyway",
+    })
+    .option("ca-file", {
+      type: "string",
+      requiresArg: true,
+      describe: "Trust the certificate authorities in this PEM file as well",
+    }) as Argv<T & RegistryArguments>;
 }
 
-/** What the registry client is to know of the command line. */
+/** How locations are opened: with one registry client, so that a copy from a registry to itself can mount. */
 export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenOptions {
-  return {
-    signal,
+  const client = new RegistryClient({
     ...(args["plain-http"] === undefined ? {} : { plainHttp: args["plain-http"] }),
     ...(args["ca-file"] === undefined ? {} : { caFile: args["ca-file"] }),
-  };
+  });
+  return { signal, client };
 }
 
 /** Reads a location from the command line; a mistake in it is wrong usage. */
@@ -77,7 +86,11 @@ export interface RootOptions {
 }
 
 /** Opens a location to read from, hands it to `use`, and closes it whatever happens. */
-export async function withSource<T>(location: Location, open: OpenOptions, use: (source: Source) => Promise<T>): Promise<T> {
+export async function withSource<T>(
+  location: Location,
+  open: OpenOptions,
+  use: (source: Source) => Promise<T>,
+): Promise<T> {
   const opened = await openSource(location, open);
   try {
     return await use(opened.source);
@@ -87,7 +100,11 @@ export async function withSource<T>(location: Location, open: OpenOptions, use: 
 }
 
 /** Opens a location to write to. A target that is written in one go, an archive, is completed when `use` is done and given up when it fails. */
-export async function withTarget<T>(location: Location, open: OpenOptions, use: (target: Target) => Promise<T>): Promise<T> {
+export async function withTarget<T>(
+  location: Location,
+  open: OpenOptions,
+  use: (target: Target) => Promise<T>,
+): Promise<T> {
   const opened = await openTarget(location, open);
   let result: T;
   try {
@@ -105,13 +122,20 @@ export function withRoot<T>(text: string, options: RootOptions, use: (root: Open
   const location = locationArgument(text);
   return withSource(location, options.open, async (source) => {
     const root = await resolveRoot(source, location, options.open);
-    const descriptor = options.platform === undefined ? root.descriptor : await selectPlatform(source, root.descriptor, options.platform, options.open);
+    const descriptor =
+      options.platform === undefined
+        ? root.descriptor
+        : await selectPlatform(source, root.descriptor, options.platform, options.open);
     return use({ source, location, tag: root.tag, descriptor });
   });
 }
 
 /** What a location names. Where it names nothing and the layout holds exactly one image, that one. */
-export async function resolveRoot(source: Source, location: Location, options: Abortable): Promise<{ descriptor: Descriptor; tag: string | undefined }> {
+export async function resolveRoot(
+  source: Source,
+  location: Location,
+  options: Abortable,
+): Promise<{ descriptor: Descriptor; tag: string | undefined }> {
   const { tag, digest } = location.kind === "registry" ? location.reference : location;
   const reference = digest ?? tag;
   if (reference !== undefined) return { descriptor: await source.resolve(reference, options), tag };
@@ -120,14 +144,20 @@ export async function resolveRoot(source: Source, location: Location, options: A
   const [only] = tags;
   if (only !== undefined && tags.length === 1) return { descriptor: await source.resolve(only, options), tag: only };
   if (tags.length === 0) return { descriptor: await onlyEntry(source, location, options), tag: undefined };
-  throw new UsageError(`${formatLocation(location)} holds ${tags.length} tags; say which one`, { hint: `For example ${formatLocation({ ...(location as FileLocation), tag: only as string })}.` });
+  throw new UsageError(`${formatLocation(location)} holds ${tags.length} tags; say which one`, {
+    hint: `For example ${formatLocation({ ...(location as FileLocation), tag: only as string })}.`,
+  });
 }
 
 async function onlyEntry(source: Source, location: Location, options: Abortable): Promise<Descriptor> {
-  const entries = source instanceof IndexedSource ? (await source.index(options)).manifests.filter((entry) => isNamed(entry) || entry.annotations === undefined) : [];
+  const entries =
+    source instanceof IndexedSource
+      ? (await source.index(options)).manifests.filter((entry) => isNamed(entry) || entry.annotations === undefined)
+      : [];
   const [only] = entries;
   if (only !== undefined && entries.length === 1) return only;
   throw new OciError("NOT_FOUND", `${formatLocation(location)} holds no tag`, {
-    hint: entries.length === 0 ? "It is empty." : `Name one of its ${entries.length} manifests by its digest: @sha256:...`,
+    hint:
+      entries.length === 0 ? "It is empty." : `Name one of its ${entries.length} manifests by its digest: @sha256:...`,
   });
 }

@@ -8,7 +8,11 @@ import { commands } from "./commands.js";
  * Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, 3 partly done. The result goes to
  * `out`, everything else to `err`.
  */
-export async function main(args: readonly string[], out: Context["out"] = process.stdout, err: Context["err"] = process.stderr): Promise<number> {
+export async function main(
+  args: readonly string[],
+  out: Context["out"] = process.stdout,
+  err: Context["err"] = process.stderr,
+): Promise<number> {
   const interrupted = new AbortController();
   const interrupt = (): void => interrupted.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
@@ -34,15 +38,28 @@ export async function main(args: readonly string[], out: Context["out"] = proces
 function parserFor(table: readonly AnyCommand[], context: Context, end: (code: ExitCode) => void) {
   let parser = yargs()
     .scriptName("stowage")
-    .usage("$0 <command>\n\nOCI image layouts for build pipelines.\n\nA LOCATION is HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG][@DIGEST], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME].")
+    .usage(
+      "$0 <command>\n\nOCI image layouts for build pipelines.\n\nA LOCATION is HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG][@DIGEST], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME].",
+    )
     .option("json", { type: "boolean", default: false, describe: "Print the result as JSON", global: true })
-    .option("quiet", { alias: "q", type: "boolean", default: false, describe: "No progress and no hints", global: true });
+    .option("quiet", {
+      alias: "q",
+      type: "boolean",
+      default: false,
+      describe: "No progress and no hints",
+      global: true,
+    });
   for (const command of table) parser = parser.command(command.module(context, end) as never);
   return parser
     .demandCommand(1, "Name a command.")
     .recommendCommands()
     .strict()
-    .parserConfiguration({ "greedy-arrays": false, "parse-numbers": false, "parse-positional-numbers": false, "camel-case-expansion": true })
+    .parserConfiguration({
+      "greedy-arrays": false,
+      "parse-numbers": false,
+      "parse-positional-numbers": false,
+      "camel-case-expansion": true,
+    })
     .help()
     .alias("help", "h")
     .version(version())

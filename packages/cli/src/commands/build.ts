@@ -1,12 +1,40 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type BaseImage, type BuildEvent, type BuildOptions, type BuildResult, build, type Compression, compressions, type LayerSource, parseMapping } from "@stowage/image";
-import { copy, createdAt, formatLocation, formatPlatform, Layout, type Location, parseJson, type Target } from "@stowage/layout";
+import {
+  type BaseImage,
+  type BuildEvent,
+  type BuildOptions,
+  type BuildResult,
+  build,
+  type Compression,
+  compressions,
+  type LayerSource,
+  parseMapping,
+} from "@stowage/image";
+import {
+  copy,
+  createdAt,
+  formatLocation,
+  formatPlatform,
+  Layout,
+  type Location,
+  parseJson,
+  type Target,
+} from "@stowage/layout";
 import type { OpenOptions } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { type Context, defineCommand, parsed, UsageError } from "../command.js";
-import { locationArgument, openOptions, pairsArgument, platformArgument, resolveRoot, withRegistryOptions, withSource, withTarget } from "../locations.js";
+import {
+  locationArgument,
+  openOptions,
+  pairsArgument,
+  platformArgument,
+  resolveRoot,
+  withRegistryOptions,
+  withSource,
+  withTarget,
+} from "../locations.js";
 import { count, formatSize, printJson, printLines } from "../output.js";
 import { type Progress, startProgress } from "../progress.js";
 import { tagFor } from "./copy.js";
@@ -16,21 +44,66 @@ export const buildCommand = defineCommand({
   describe: "Build an image from files, reproducibly",
   examples: [
     ["$0 build dist:/app -t oci:out:v1 --entrypoint /app/server", "An image of one directory, on top of nothing"],
-    ["$0 build 'src/**/*.js:/app' package.json:/app/ -t oci:out:v1 --base node:24-slim --cmd node --cmd /app/main.js", "Files on a base image"],
+    [
+      "$0 build 'src/**/*.js:/app' package.json:/app/ -t oci:out:v1 --base node:24-slim --cmd node --cmd /app/main.js",
+      "Files on a base image",
+    ],
   ],
   options: (yargs) =>
     withConfigOptions(withRegistryOptions(yargs))
-      .positional("files", { type: "string", array: true, describe: "SRC[:DEST]: a file, the contents of a directory, or a pattern; all in one layer" })
-      .option("target", { alias: "t", type: "string", array: true, requiresArg: true, demandOption: true, describe: "The LOCATION of the image; several for several" })
+      .positional("files", {
+        type: "string",
+        array: true,
+        describe: "SRC[:DEST]: a file, the contents of a directory, or a pattern; all in one layer",
+      })
+      .option("target", {
+        alias: "t",
+        type: "string",
+        array: true,
+        requiresArg: true,
+        demandOption: true,
+        describe: "The LOCATION of the image; several for several",
+      })
       .option("base", { type: "string", requiresArg: true, describe: "The LOCATION of the image to build on" })
-      .option("layer", { type: "string", array: true, requiresArg: true, describe: "A tar, plain or gzip, that becomes a layer as it is, below the files" })
-      .option("directory", { alias: "C", type: "string", requiresArg: true, describe: "What SRC and --ignore are relative to [default: the working directory]" })
-      .option("ignore", { type: "string", array: true, requiresArg: true, describe: "Leave out what matches this pattern, as .dockerignore has them" })
-      .option("platform", { type: "string", requiresArg: true, describe: "OS/ARCH[/VARIANT] [default: the base's, else linux on this processor]" })
+      .option("layer", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "A tar, plain or gzip, that becomes a layer as it is, below the files",
+      })
+      .option("directory", {
+        alias: "C",
+        type: "string",
+        requiresArg: true,
+        describe: "What SRC and --ignore are relative to [default: the working directory]",
+      })
+      .option("ignore", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "Leave out what matches this pattern, as .dockerignore has them",
+      })
+      .option("platform", {
+        type: "string",
+        requiresArg: true,
+        describe: "OS/ARCH[/VARIANT] [default: the base's, else linux on this processor]",
+      })
       .option("annotation", { type: "string", array: true, requiresArg: true, describe: "KEY=VALUE for the manifest" })
-      .option("created", { type: "string", requiresArg: true, describe: "The time of creation, RFC 3339 or seconds or now [default: SOURCE_DATE_EPOCH, else none]" })
-      .option("compression", { choices: compressions, default: "gzip" as Compression, describe: "How layers are compressed" })
-      .option("keep-modes", { type: "boolean", default: false, describe: "Keep the permission bits on disk instead of 0755 and 0644" }),
+      .option("created", {
+        type: "string",
+        requiresArg: true,
+        describe: "The time of creation, RFC 3339 or seconds or now [default: SOURCE_DATE_EPOCH, else none]",
+      })
+      .option("compression", {
+        choices: compressions,
+        default: "gzip" as Compression,
+        describe: "How layers are compressed",
+      })
+      .option("keep-modes", {
+        type: "boolean",
+        default: false,
+        describe: "Keep the permission bits on disk instead of 0755 and 0644",
+      }),
   run: async (args, context) => {
     const open = openOptions(args, context.signal);
     const created = parsed(() => createdAt(args.created));
@@ -59,7 +132,9 @@ export const buildCommand = defineCommand({
       onEvent: followBuild(progress),
     };
     const targets = args.target.map(locationArgument);
-    const result = await withBase(args.base, open, (base) => buildInto(targets, { ...options, base }, open)).finally(() => progress.stop());
+    const result = await withBase(args.base, open, (base) => buildInto(targets, { ...options, base }, open)).finally(
+      () => progress.stop(),
+    );
     printResult(context, result, targets, args);
     return 0;
   },
@@ -67,14 +142,51 @@ export const buildCommand = defineCommand({
 
 function withConfigOptions<T>(yargs: Argv<T>) {
   return yargs
-    .option("entrypoint", { type: "string", array: true, requiresArg: true, describe: "The program; repeat it for each argument, or give a JSON array" })
-    .option("cmd", { type: "string", array: true, requiresArg: true, describe: "The default arguments; repeat it for each, or give a JSON array" })
-    .option("env", { alias: "e", type: "string", array: true, requiresArg: true, describe: "NAME=VALUE in the environment" })
-    .option("workdir", { alias: "w", type: "string", requiresArg: true, describe: "The directory the program starts in" })
+    .option("entrypoint", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "The program; repeat it for each argument, or give a JSON array",
+    })
+    .option("cmd", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "The default arguments; repeat it for each, or give a JSON array",
+    })
+    .option("env", {
+      alias: "e",
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "NAME=VALUE in the environment",
+    })
+    .option("workdir", {
+      alias: "w",
+      type: "string",
+      requiresArg: true,
+      describe: "The directory the program starts in",
+    })
     .option("user", { alias: "u", type: "string", requiresArg: true, describe: "USER[:GROUP] the program runs as" })
-    .option("label", { alias: "l", type: "string", array: true, requiresArg: true, describe: "KEY=VALUE in the config" })
-    .option("expose", { type: "string", array: true, requiresArg: true, describe: "PORT[/tcp|udp] the program listens on" })
-    .option("volume", { type: "string", array: true, requiresArg: true, describe: "A path for data that outlives the container" })
+    .option("label", {
+      alias: "l",
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "KEY=VALUE in the config",
+    })
+    .option("expose", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "PORT[/tcp|udp] the program listens on",
+    })
+    .option("volume", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "A path for data that outlives the container",
+    })
     .option("stop-signal", { type: "string", requiresArg: true, describe: "The signal that stops the program" });
 }
 
@@ -87,12 +199,20 @@ function argv(option: string, texts: readonly string[]): readonly string[] {
   throw new UsageError(`--${option} ${first} is not a JSON array of strings`);
 }
 
-function withBase<T>(text: string | undefined, open: OpenOptions, use: (base: BaseImage | undefined) => Promise<T>): Promise<T> {
+function withBase<T>(
+  text: string | undefined,
+  open: OpenOptions,
+  use: (base: BaseImage | undefined) => Promise<T>,
+): Promise<T> {
   if (text === undefined) return use(undefined);
   const location = locationArgument(text);
   return withSource(location, open, async (source) => {
     const { descriptor } = await resolveRoot(source, location, open);
-    return use({ source, reference: descriptor, name: location.kind === "registry" ? formatLocation(location) : undefined });
+    return use({
+      source,
+      reference: descriptor,
+      name: location.kind === "registry" ? formatLocation(location) : undefined,
+    });
   });
 }
 
@@ -117,9 +237,16 @@ async function buildInto(targets: readonly Location[], options: BuildOptions, op
   }
 }
 
-async function copyTo(layout: Layout, result: BuildResult, targets: readonly Location[], open: OpenOptions): Promise<void> {
+async function copyTo(
+  layout: Layout,
+  result: BuildResult,
+  targets: readonly Location[],
+  open: OpenOptions,
+): Promise<void> {
   for (const location of targets) {
-    await withTarget(location, open, (target: Target) => copy(layout, target, result.descriptor, { signal: open.signal, tags: tagsFor(location), referrers: "none" }));
+    await withTarget(location, open, (target: Target) =>
+      copy(layout, target, result.descriptor, { signal: open.signal, tags: tagsFor(location), referrers: "none" }),
+    );
   }
 }
 
@@ -132,14 +259,24 @@ function followBuild(progress: Progress): (event: BuildEvent) => void {
   return (event) => {
     if (event.type !== "bytes") return;
     // How large a layer becomes is known only when it is done.
-    progress.expect(event.count);
-    progress.advance(event.count);
+    progress.expect(event.bytes);
+    progress.advance(event.bytes);
   };
 }
 
-function printResult(context: Context, result: BuildResult, targets: readonly Location[], args: { json: boolean; quiet: boolean }): void {
+function printResult(
+  context: Context,
+  result: BuildResult,
+  targets: readonly Location[],
+  args: { json: boolean; quiet: boolean },
+): void {
   if (args.json) return printJson(context, { ...result, targets: targets.map(formatLocation) });
   if (args.quiet) return printLines(context, [result.descriptor.digest]);
   const size = result.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
-  printLines(context, [...targets.map((target) => `built ${formatLocation(target)}`), `  digest   ${result.descriptor.digest}`, `  platform ${formatPlatform(result.platform)}`, `  layers   ${count(result.layers.length, "layer")}, ${formatSize(size)}`]);
+  printLines(context, [
+    ...targets.map((target) => `built ${formatLocation(target)}`),
+    `  digest   ${result.descriptor.digest}`,
+    `  platform ${formatPlatform(result.platform)}`,
+    `  layers   ${count(result.layers.length, "layer")}, ${formatSize(size)}`,
+  ]);
 }

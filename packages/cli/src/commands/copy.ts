@@ -1,6 +1,13 @@
 import { type CopyReport, copy, formatLocation, type Location, type ReferrersChoice } from "@stowage/layout";
 import { type Context, defineCommand, type ExitCode } from "../command.js";
-import { locationArgument, openOptions, platformArgument, withRegistryOptions, withRoot, withTarget } from "../locations.js";
+import {
+  locationArgument,
+  openOptions,
+  platformArgument,
+  withRegistryOptions,
+  withRoot,
+  withTarget,
+} from "../locations.js";
 import { count, formatSize, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 
@@ -14,11 +21,31 @@ export const copyCommand = defineCommand({
   options: (yargs) =>
     withRegistryOptions(yargs)
       .positional("source", { type: "string", demandOption: true, describe: "The LOCATION to copy from" })
-      .positional("target", { type: "string", demandOption: true, describe: "The LOCATION to copy to; without a tag it gets the source's" })
-      .option("platform", { type: "string", requiresArg: true, describe: "Copy the image for this platform only, as OS/ARCH[/VARIANT]" })
-      .option("referrers", { choices: ["all", "none"] as const, describe: "Whether referrers go along [default: all; none for docker-archive]" })
-      .option("concurrency", { type: "string", requiresArg: true, default: "4", describe: "How many blobs move at once" })
-      .option("force-recursive", { type: "boolean", default: false, describe: "Check every blob also where the target has the manifest" }),
+      .positional("target", {
+        type: "string",
+        demandOption: true,
+        describe: "The LOCATION to copy to; without a tag it gets the source's",
+      })
+      .option("platform", {
+        type: "string",
+        requiresArg: true,
+        describe: "Copy the image for this platform only, as OS/ARCH[/VARIANT]",
+      })
+      .option("referrers", {
+        choices: ["all", "none"] as const,
+        describe: "Whether referrers go along [default: all; none for docker-archive]",
+      })
+      .option("concurrency", {
+        type: "string",
+        requiresArg: true,
+        default: "4",
+        describe: "How many blobs move at once",
+      })
+      .option("force-recursive", {
+        type: "boolean",
+        default: false,
+        describe: "Check every blob also where the target has the manifest",
+      }),
   run: (args, context) => {
     const open = openOptions(args, context.signal);
     const target = locationArgument(args.target);
@@ -36,7 +63,12 @@ export const copyCommand = defineCommand({
             onEvent: followCopy(progress),
           });
           progress.stop();
-          return printReport(context, report, args, `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`);
+          return printReport(
+            context,
+            report,
+            args,
+            `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`,
+          );
         } finally {
           progress.stop();
         }
@@ -53,7 +85,9 @@ export function tagFor(target: Location, sourceTag: string | undefined): string 
 
 function withTag(location: Location, tag: string | undefined): Location {
   if (tag === undefined) return location;
-  return location.kind === "registry" ? { ...location, reference: { ...location.reference, tag } } : { ...location, tag };
+  return location.kind === "registry"
+    ? { ...location, reference: { ...location.reference, tag } }
+    : { ...location, tag };
 }
 
 /** `docker load` has no place for them. */
@@ -62,8 +96,14 @@ function defaultReferrers(target: Location): ReferrersChoice {
 }
 
 /** Prints what a copy did. The exit code is 3 where a referrer was lost on the way. */
-export function printReport(context: Context, report: CopyReport, args: { json: boolean; quiet: boolean }, title: string): ExitCode {
-  for (const { path, error } of report.failures) note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
+export function printReport(
+  context: Context,
+  report: CopyReport,
+  args: { json: boolean; quiet: boolean },
+  title: string,
+): ExitCode {
+  for (const { path, error } of report.failures)
+    note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
   if (args.json) printJson(context, report);
   else if (args.quiet) printLines(context, [report.descriptor.digest]);
   else printLines(context, [title, ...reportLines(report)]);
@@ -77,5 +117,9 @@ export function reportLines(report: CopyReport): string[] {
   if (report.linked > 0) moved.push(`${report.linked} linked`);
   const { found, copied } = report.referrers;
   const referrers = found === copied ? count(found, "referrer") : `${copied} of ${count(found, "referrer")}`;
-  return [`  digest    ${report.descriptor.digest}`, `  content   ${moved.join(", ")}; ${formatSize(report.bytes)} moved`, `  referrers ${referrers}`];
+  return [
+    `  digest    ${report.descriptor.digest}`,
+    `  content   ${moved.join(", ")}; ${formatSize(report.bytes)} moved`,
+    `  referrers ${referrers}`,
+  ];
 }

@@ -1,5 +1,5 @@
 import { type Descriptor, formatPlatform, type Inspection, inspect, isJsonObject, readManifest } from "@stowage/layout";
-import { defineCommand } from "../command.js";
+import { defineCommand, type ExitCode } from "../command.js";
 import { openOptions, platformArgument, withRegistryOptions, withRoot } from "../locations.js";
 import { count, formatSize, printJson, printLines } from "../output.js";
 
@@ -13,20 +13,28 @@ export const inspectCommand = defineCommand({
   options: (yargs) =>
     withRegistryOptions(yargs)
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
-      .option("platform", { type: "string", requiresArg: true, describe: "The image for this platform inside an index" })
+      .option("platform", {
+        type: "string",
+        requiresArg: true,
+        describe: "The image for this platform inside an index",
+      })
       .option("raw", { type: "boolean", default: false, describe: "Print the bytes of the manifest and nothing else" }),
   run: (args, context) => {
     const open = openOptions(args, context.signal);
-    return withRoot(args.location, { open, platform: platformArgument(args.platform) }, async ({ source, descriptor }) => {
-      if (args.raw) context.out.write((await readManifest(source, descriptor, open)).bytes);
-      else {
-        const inspection = await inspect(source, descriptor, open);
-        if (args.json) printJson(context, inspection);
-        else if (args.quiet) printLines(context, [descriptor.digest]);
-        else printLines(context, inspectionLines(inspection));
-      }
-      return 0;
-    });
+    return withRoot(
+      args.location,
+      { open, platform: platformArgument(args.platform) },
+      async ({ source, descriptor }): Promise<ExitCode> => {
+        if (args.raw) context.out.write((await readManifest(source, descriptor, open)).bytes);
+        else {
+          const inspection = await inspect(source, descriptor, open);
+          if (args.json) printJson(context, inspection);
+          else if (args.quiet) printLines(context, [descriptor.digest]);
+          else printLines(context, inspectionLines(inspection));
+        }
+        return 0;
+      },
+    );
   },
 });
 
@@ -40,20 +48,46 @@ function inspectionLines(inspection: Inspection): string[] {
     field("platform", inspection.platform),
     field("created", inspection.created),
     ...["User", "WorkingDir", "Entrypoint", "Cmd", "Env"].map((key) => field(key.toLowerCase(), config?.[key])),
-    field("labels", isJsonObject(config?.Labels) ? Object.entries(config.Labels).map(([key, value]) => `${key}=${String(value)}`) : undefined),
+    field(
+      "labels",
+      isJsonObject(config?.Labels)
+        ? Object.entries(config.Labels).map(([key, value]) => `${key}=${String(value)}`)
+        : undefined,
+    ),
     field("ports", isJsonObject(config?.ExposedPorts) ? Object.keys(config.ExposedPorts) : undefined),
     field("volumes", isJsonObject(config?.Volumes) ? Object.keys(config.Volumes) : undefined),
   ].filter((line) => line !== undefined);
-  section(lines, "annotations", Object.entries(inspection.annotations ?? {}).map(([key, value]) => `${key}=${value}`));
-  section(lines, count(inspection.layers?.length ?? 0, "layer") + `, ${formatSize(inspection.layersSize ?? 0)}`, inspection.layers?.map(blobLine) ?? []);
-  section(lines, "manifests", inspection.manifests?.map((child) => `${child.digest} ${child.platform === undefined ? child.mediaType : formatPlatform(child.platform)}`) ?? []);
-  section(lines, "referrers", inspection.referrers.map((referrer) => `${referrer.digest} ${referrer.artifactType ?? ""}`));
+  section(
+    lines,
+    "annotations",
+    Object.entries(inspection.annotations ?? {}).map(([key, value]) => `${key}=${value}`),
+  );
+  section(
+    lines,
+    count(inspection.layers?.length ?? 0, "layer") + `, ${formatSize(inspection.layersSize ?? 0)}`,
+    inspection.layers?.map(blobLine) ?? [],
+  );
+  section(
+    lines,
+    "manifests",
+    inspection.manifests?.map(
+      (child) => `${child.digest} ${child.platform === undefined ? child.mediaType : formatPlatform(child.platform)}`,
+    ) ?? [],
+  );
+  section(
+    lines,
+    "referrers",
+    inspection.referrers.map((referrer) => `${referrer.digest} ${referrer.artifactType ?? ""}`),
+  );
   return lines;
 }
 
 function field(name: string, value: unknown): string | undefined {
-  if (value === undefined || value === null || value === "" || (Array.isArray(value) && value.length === 0)) return undefined;
-  const text = Array.isArray(value) ? value.map((item) => (typeof item === "string" && !/[\s"]/.test(item) ? item : JSON.stringify(item))).join(" ") : String(value);
+  if (value === undefined || value === null || value === "" || (Array.isArray(value) && value.length === 0))
+    return undefined;
+  const text = Array.isArray(value)
+    ? value.map((item) => (typeof item === "string" && !/[\s"]/.test(item) ? item : JSON.stringify(item))).join(" ")
+    : String(value);
   return `  ${name.padEnd(14)}${text}`;
 }
 

@@ -13,16 +13,30 @@ export const listCommand = defineCommand({
   options: (yargs) =>
     withRegistryOptions(yargs)
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
-      .option("details", { type: "boolean", describe: "Show what each tag stands for [default: yes, but for a registry]" }),
+      .option("details", {
+        type: "boolean",
+        describe: "Show what each tag stands for [default: yes, but for a registry]",
+      }),
   run: async (args, context) => {
     const location = locationArgument(args.location);
     const details = args.details ?? location.kind !== "registry";
-    const tags = await withSource(location, openOptions(args, context.signal), (source) => list(source, { namesOnly: !details, signal: context.signal }));
+    const tags = await withSource(location, openOptions(args, context.signal), (source) =>
+      list(source, { namesOnly: !details, signal: context.signal }),
+    );
     if (args.json) printJson(context, tags);
-    else if (args.quiet || !details) printLines(context, tags.map(({ tag }) => tag));
+    else if (args.quiet || !details)
+      printLines(
+        context,
+        tags.map(({ tag }) => tag),
+      );
     else if (tags.length === 0) context.err.write(`${formatLocation(location)} holds no tag\n`);
     else {
-      const rows = tags.map(({ tag, descriptor, platforms, referrers }) => [tag, descriptor?.digest ?? "", platforms?.join(",") || "-", String(referrers ?? 0)]);
+      const rows = tags.map(({ tag, descriptor, platforms, referrers }) => [
+        tag,
+        descriptor?.digest ?? "",
+        platforms?.join(",") || "-",
+        String(referrers ?? 0),
+      ]);
       printLines(context, table([["TAG", "DIGEST", "PLATFORMS", "REFERRERS"], ...rows]));
     }
     return 0;

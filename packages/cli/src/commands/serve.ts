@@ -15,14 +15,33 @@ export const serveCommand = defineCommand({
   ],
   options: (yargs) =>
     yargs
-      .positional("directory", { type: "string", describe: "A layout, or a directory of layouts; made when it is not there" })
-      .option("listen", { type: "string", requiresArg: true, default: "127.0.0.1:0", describe: "HOST:PORT; port 0 is any that is free" })
+      .positional("directory", {
+        type: "string",
+        describe: "A layout, or a directory of layouts; made when it is not there",
+      })
+      .option("listen", {
+        type: "string",
+        requiresArg: true,
+        default: "127.0.0.1:0",
+        describe: "HOST:PORT; port 0 is any that is free",
+      })
       .option("readonly", { type: "boolean", default: false, describe: "Refuse every change" })
-      .option("memory", { type: "boolean", default: false, describe: "Keep everything in memory, without a directory" }),
+      .option("memory", {
+        type: "boolean",
+        default: false,
+        describe: "Keep everything in memory, without a directory",
+      }),
   run: async (args, context) => {
     const { host, port } = listenArgument(args.listen);
     const store = await openStore(args.directory, args.memory);
-    const server = await serve({ store, host, port, readonly: args.readonly, onError: (error, request) => note(context, `${request}: ${error instanceof Error ? error.message : String(error)}`) });
+    const server = await serve({
+      store,
+      host,
+      port,
+      readonly: args.readonly,
+      onError: (error, request) =>
+        note(context, `${request}: ${error instanceof Error ? error.message : String(error)}`),
+    });
     if (args.json) printJson(context, { url: server.url, host: server.host, port: server.port });
     else if (args.quiet) printLines(context, [server.url]);
     else printLines(context, [`serving ${store.name} at ${server.url}${args.readonly ? ", read-only" : ""}`]);
@@ -32,7 +51,8 @@ export const serveCommand = defineCommand({
 });
 
 async function openStore(directory: string | undefined, memory: boolean): Promise<Store> {
-  if (memory !== (directory === undefined)) throw new UsageError(memory ? "--memory takes no directory" : "name a directory, or say --memory");
+  if (memory !== (directory === undefined))
+    throw new UsageError(memory ? "--memory takes no directory" : "name a directory, or say --memory");
   if (directory === undefined) return memoryStore();
   if (existsSync(join(directory, "oci-layout"))) return layoutStore(await Layout.open(directory));
   await mkdir(directory, { recursive: true });
@@ -48,6 +68,7 @@ function listenArgument(text: string): { host: string; port: number } {
 
 /** Running requests are finished; a second interrupt ends the process as usual. */
 async function untilInterrupted(context: Context, server: RunningServer): Promise<void> {
-  if (!context.signal.aborted) await new Promise((resolve) => context.signal.addEventListener("abort", resolve, { once: true }));
+  if (!context.signal.aborted)
+    await new Promise((resolve) => context.signal.addEventListener("abort", resolve, { once: true }));
   await server.close();
 }

@@ -8,7 +8,10 @@ export const tagCommand = defineCommand({
   describe: "Give an image more tags where it is",
   examples: [
     ["$0 tag oci:dist:v1 latest stable", "Two more names in a layout"],
-    ["$0 tag ghcr.io/acme/app@sha256:7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730 v1", "Tag a digest in a registry"],
+    [
+      "$0 tag ghcr.io/acme/app@sha256:7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730 v1",
+      "Tag a digest in a registry",
+    ],
   ],
   options: (yargs) =>
     withRegistryOptions(yargs)
@@ -24,7 +27,11 @@ export const tagCommand = defineCommand({
     });
     if (args.json) printJson(context, { descriptor, tags: args.tags });
     else if (args.quiet) printLines(context, [descriptor.digest]);
-    else printLines(context, args.tags.map((tag) => `${tag} -> ${descriptor.digest}`));
+    else
+      printLines(
+        context,
+        args.tags.map((tag) => `${tag} -> ${descriptor.digest}`),
+      );
     return 0;
   },
 });
@@ -36,7 +43,12 @@ export const untagCommand = defineCommand({
     ["$0 untag oci:dist:old", "Remove a tag from a layout"],
     ["$0 untag localhost:5000/app:old", "Remove a tag from a registry that allows it"],
   ],
-  options: (yargs) => withRegistryOptions(yargs).positional("location", { type: "string", demandOption: true, describe: "The LOCATION with the tag" }),
+  options: (yargs) =>
+    withRegistryOptions(yargs).positional("location", {
+      type: "string",
+      demandOption: true,
+      describe: "The LOCATION with the tag",
+    }),
   run: async (args, context) => {
     const open = openOptions(args, context.signal);
     const location = locationArgument(args.location);

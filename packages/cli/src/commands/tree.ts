@@ -1,5 +1,5 @@
 import { annotationKeys, formatPlatform, type TreeNode, tree } from "@stowage/layout";
-import { defineCommand } from "../command.js";
+import { defineCommand, type ExitCode } from "../command.js";
 import { openOptions, platformArgument, withRegistryOptions, withRoot } from "../locations.js";
 import { formatSize, printJson, printLines } from "../output.js";
 
@@ -13,15 +13,23 @@ export const treeCommand = defineCommand({
   options: (yargs) =>
     withRegistryOptions(yargs)
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
-      .option("platform", { type: "string", requiresArg: true, describe: "Start at the image for this platform inside an index" }),
+      .option("platform", {
+        type: "string",
+        requiresArg: true,
+        describe: "Start at the image for this platform inside an index",
+      }),
   run: (args, context) => {
     const open = openOptions(args, context.signal);
-    return withRoot(args.location, { open, platform: platformArgument(args.platform) }, async ({ source, descriptor }) => {
-      const root = await tree(source, descriptor, open);
-      if (args.json) printJson(context, root);
-      else printLines(context, drawTree(root));
-      return 0;
-    });
+    return withRoot(
+      args.location,
+      { open, platform: platformArgument(args.platform) },
+      async ({ source, descriptor }): Promise<ExitCode> => {
+        const root = await tree(source, descriptor, open);
+        if (args.json) printJson(context, root);
+        else printLines(context, drawTree(root));
+        return 0;
+      },
+    );
   },
 });
 
@@ -33,7 +41,10 @@ export function drawTree(root: TreeNode): string[] {
 }
 
 function branches(node: TreeNode, indent: string, lines: string[]): void {
-  const below = [...node.children.map((child) => ({ child, refers: false })), ...node.referrers.map((child) => ({ child, refers: true }))];
+  const below = [
+    ...node.children.map((child) => ({ child, refers: false })),
+    ...node.referrers.map((child) => ({ child, refers: true })),
+  ];
   below.forEach(({ child, refers }, at) => {
     const last = at === below.length - 1;
     lines.push(`${indent}${last ? "└── " : "├── "}${label(child, refers)}`);
@@ -45,7 +56,15 @@ function label(node: TreeNode, refers: boolean): string {
   const { descriptor, artifactType, annotations, problem } = node;
   const attestation = descriptor.annotations?.["vnd.docker.reference.type"] === "attestation-manifest";
   const platform = descriptor.platform === undefined || attestation ? undefined : formatPlatform(descriptor.platform);
-  const what = attestation ? "attestation" : (artifactType ?? platform ?? (descriptor.mediaType.includes("index") || descriptor.mediaType.includes("list") ? "index" : "image"));
-  const notes = [problem, node.repeated === true ? "shown above" : undefined, annotations?.[annotationKeys.created]].filter((text) => text !== undefined);
+  const what = attestation
+    ? "attestation"
+    : (artifactType ??
+      platform ??
+      (descriptor.mediaType.includes("index") || descriptor.mediaType.includes("list") ? "index" : "image"));
+  const notes = [
+    problem,
+    node.repeated === true ? "shown above" : undefined,
+    annotations?.[annotationKeys.created],
+  ].filter((text) => text !== undefined);
   return `${refers ? "<- " : ""}${what} ${descriptor.digest} ${formatSize(node.size)}${notes.map((text) => ` [${text}]`).join("")}`;
 }

@@ -1,5 +1,5 @@
-import { formatLocation, IndexedSource, refName, type Source, type VerifyRoot, verify } from "@stowage/layout";
 import type { Abortable, FileLocation, Location } from "@stowage/layout";
+import { formatLocation, IndexedSource, refName, type Source, type VerifyRoot, verify } from "@stowage/layout";
 import { defineCommand } from "../command.js";
 import { locationArgument, openOptions, resolveRoot, withRegistryOptions, withSource } from "../locations.js";
 import { count, formatSize, printJson, printLines } from "../output.js";
@@ -12,7 +12,12 @@ export const verifyCommand = defineCommand({
     ["$0 verify oci:dist", "Check a whole layout, referrers included"],
     ["$0 verify ghcr.io/acme/app:v1", "Check one image in a registry"],
   ],
-  options: (yargs) => withRegistryOptions(yargs).positional("location", { type: "string", demandOption: true, describe: "The LOCATION; without a tag all of a layout is checked" }),
+  options: (yargs) =>
+    withRegistryOptions(yargs).positional("location", {
+      type: "string",
+      demandOption: true,
+      describe: "The LOCATION; without a tag all of a layout is checked",
+    }),
   run: async (args, context) => {
     const open = openOptions(args, context.signal);
     const location = locationArgument(args.location);
@@ -27,11 +32,16 @@ export const verifyCommand = defineCommand({
     }).finally(() => progress.stop());
     if (args.json) printJson(context, report);
     else {
-      printLines(context, report.findings.map(({ state, path, message }) => `${state}  ${path.join(" > ")}: ${message}`));
+      printLines(
+        context,
+        report.findings.map(({ state, path, message }) => `${state}  ${path.join(" > ")}: ${message}`),
+      );
       const { manifests, blobs, referrers, bytes, findings } = report;
       if (!args.quiet) {
         const seen = `${count(manifests, "manifest")}, ${count(blobs, "blob")}, ${count(referrers, "referrer")}, ${formatSize(bytes)}`;
-        printLines(context, [`${formatLocation(location)}: ${findings.length === 0 ? "ok" : count(findings.length, "problem")} (${seen})`]);
+        printLines(context, [
+          `${formatLocation(location)}: ${findings.length === 0 ? "ok" : count(findings.length, "problem")} (${seen})`,
+        ]);
       }
     }
     return report.findings.length === 0 ? 0 : 1;

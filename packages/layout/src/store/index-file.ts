@@ -5,7 +5,7 @@ import type { Abortable } from "../content.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
 import { encodeJson } from "../model/manifest.js";
 import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.js";
-import { type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "./index-json.js";
+import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "./index-json.js";
 import type { IndexChange } from "./indexed-target.js";
 import { acquireLock, type Lock, type LockOptions } from "./lock.js";
 
@@ -16,6 +16,9 @@ interface Waiting {
   readonly reject: (reason: unknown) => void;
 }
 
+/** After this time without a change, in ms, the times of a file tell every later change; some file systems count in seconds. */
+const SETTLED = 2_000;
+
 /**
  * The file `index.json`. It is only ever replaced whole, by a process that holds the lock, with a file that has reached
  * the disk. Changes that arrive in one process while another holds the lock go in together, as one replacement.
@@ -24,7 +27,8 @@ export class IndexFile {
   readonly #root: string;
   readonly #ingest: string;
   readonly #lockTimeout: number | undefined;
-  #cached: { readonly stamp: string; readonly index: LayoutIndex } | undefined;
+  /** What was read or written last. The stamp is there where it proves that the file is still the same. */
+  #cached: { readonly stamp: string | undefined; readonly bytes: Uint8Array; readonly index: LayoutIndex } | undefined;
   #waiting: Waiting[] = [];
   #draining = false;
 
@@ -43,9 +47,12 @@ export class IndexFile {
     for (let attempt = 1; ; attempt++) {
       try {
         const stamp = await this.#stamp();
-        if (this.#cached?.stamp === stamp) return this.#cached.index;
-        const index = parseIndex(await readSmallFile(this.path, MAXIMUM_INDEX_SIZE), this.path);
-        if ((await this.#stamp()) === stamp) this.#cached = { stamp, index };
+        const cached = this.#cached;
+        if (stamp !== undefined && cached?.stamp === stamp) return cached.index;
+        const bytes = await readSmallFile(this.path, MAXIMUM_INDEX_SIZE);
+        const same = cached !== undefined && Buffer.compare(cached.bytes, bytes) === 0;
+        const index = same ? cached.index : parseIndex(bytes, this.path);
+        this.#cached = { stamp, bytes, index };
         return index;
       } catch (error) {
         if (attempt >= 5 || !isOciError(error, "INVALID")) throw error;
@@ -101,7 +108,8 @@ export class IndexFile {
     for (const one of group) {
       try {
         one.signal?.throwIfAborted();
-        after = await one.change(after);
+        const changed = await one.change(after);
+        if (changed !== after) after = checkIndex(changed, `the new ${this.path}`);
         done.push(one);
       } catch (error) {
         one.reject(error);
@@ -120,7 +128,8 @@ export class IndexFile {
   async #replace(index: LayoutIndex, lock: Lock): Promise<void> {
     const temporary = join(this.#ingest, `index.json.${process.pid}-${Date.now()}`);
     try {
-      await writeSynced(temporary, encodeJson(index));
+      const bytes = encodeJson(index);
+      await writeSynced(temporary, bytes);
       if (!(await lock.held())) {
         throw new OciError(
           "CONFLICT",
@@ -128,6 +137,7 @@ export class IndexFile {
         );
       }
       await replaceFile(temporary, this.path);
+      this.#cached = { stamp: undefined, bytes, index };
       await syncDirectory(this.#root);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
@@ -135,9 +145,11 @@ export class IndexFile {
     }
   }
 
-  async #stamp(): Promise<string> {
+  /** What changes whenever the file does, or undefined where it changed so lately that another change might not show. */
+  async #stamp(): Promise<string | undefined> {
     try {
-      const { dev, ino, size, mtimeNs, ctimeNs } = await stat(this.path, { bigint: true });
+      const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await stat(this.path, { bigint: true });
+      if (Date.now() - Number(ctimeMs) < SETTLED) return undefined;
       return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
     } catch (error) {
       throw systemError(error, `cannot read ${this.path}`);
