@@ -69,9 +69,12 @@ export interface BuildResult {
 }
 
 /**
- * Builds an image from files and stores it in `target`. The same inputs give the same digest on every machine. The image is
- * an OCI image, also on a Docker base, whose layers and their digests stay what they are. Tags are
- * set last, when all content is there.
+ * Builds an image from files and stores it in `target`. The same inputs give the same digest on every machine. Tags are set
+ * last, when all content is there.
+ *
+ * A base keeps its layers, its directories keep their mode and owner, and files for a directory that is a link in it go to
+ * where the link points (see {@link LowerPaths}; for that the layers of the base are read once). The result is an OCI image,
+ * also on a Docker base: media types are converted, bytes and digests of layers stay.
  *
  * Fails with `NOT_FOUND` where a source or the base is missing, with `INVALID` where an option breaks the spec or where the
  * image would have no layer, and as {@link writeLayer} does.
