@@ -101,11 +101,13 @@ export class IndexFile {
       let group: Waiting[] = [];
       this.#abandon = new AbortController();
       try {
-        await this.locked(async (lock) => {
+        const answer = await this.locked(async (lock) => {
           group = this.#waiting;
           this.#waiting = [];
-          await this.#apply(group, lock);
+          return this.#apply(group, lock);
         }, { signal: this.#abandon.signal });
+        // Not before the lock is given back: a process may end as soon as it has its answer.
+        answer();
       } catch (error) {
         // Those who come after all the others gave up have not waited yet.
         if (group.length === 0 && this.#abandon.signal.aborted) continue;
@@ -117,7 +119,8 @@ export class IndexFile {
     this.#draining = false;
   }
 
-  async #apply(group: readonly Waiting[], lock: Lock): Promise<void> {
+  /** Makes the changes of a group, as one replacement. Returns the function that answers those whose changes went in. */
+  async #apply(group: readonly Waiting[], lock: Lock): Promise<() => void> {
     const before = await this.read();
     let after = before;
     const done: Waiting[] = [];
@@ -134,10 +137,13 @@ export class IndexFile {
     try {
       if (after !== before) await this.#replace(after, lock);
     } catch (error) {
-      for (const { reject } of done) reject(error);
-      return;
+      return () => {
+        for (const { reject } of done) reject(error);
+      };
     }
-    for (const { resolve } of done) resolve(after);
+    return () => {
+      for (const { resolve } of done) resolve(after);
+    };
   }
 
   /** Writes the file anew. The caller holds the lock. */
