@@ -283,13 +283,14 @@ describe("a registry without the referrers API", () => {
   });
 
   it("does not have something else under the tag overwritten", async () => {
-    const cases = [manifestOf([]), image, list([])] as const;
+    const dockerList = jsonOf({ schemaVersion: 2, manifests: [] }, mediaTypes.dockerManifestList);
+    const cases = [manifestOf([]), image, dockerList, list([])] as const;
     for (const [index, content] of cases.entries()) {
       const { registry, repository } = await repositoryWith();
       plant(registry, tag, content);
       const before = registry.manifests.get(`some/repo ${tag}`);
       const result = await repository.push(notes[0] as Content).catch((error) => error);
-      if (index < 2) {
+      if (index < 3) {
         expect(result).toMatchObject({ code: "CONFLICT" });
         expect(registry.manifests.get(`some/repo ${tag}`)).toBe(before);
         expect(await all(repository.referrers(subject))).toEqual([]);
