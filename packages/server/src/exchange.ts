@@ -16,6 +16,7 @@ export class Exchange {
   readonly #abort = new AbortController();
   #reading = false;
   #taken = false;
+  #cut = false;
 
   constructor(request: IncomingMessage, response: ServerResponse) {
     this.request = request;
@@ -37,6 +38,7 @@ export class Exchange {
 
   /** True once nobody is there any more to take an answer. */
   get gone(): boolean {
+    if (this.#cut) return false;
     return this.signal.aborted || this.request.errored !== null || this.response.destroyed;
   }
 
@@ -102,6 +104,7 @@ export class Exchange {
       }
       response.end();
     } catch (error) {
+      this.#cut = !this.gone;
       response.destroy();
       throw error;
     }
