@@ -66,6 +66,21 @@ describe("a registry with the referrers API", () => {
     expect(registry.received.filter(({ path }) => path.includes("/referrers/sha256:000"))).toHaveLength(1);
   });
 
+  it("that says no OCI-Subject is believed where it lists the referrer, and gets a tag where it does not", async () => {
+    for (const listed of [true, false]) {
+      const { registry, repository } = await repositoryWith({
+        intercept: (request, response) => {
+          if (!request.url?.includes("/referrers/")) return false;
+          const manifests = listed && request.url.endsWith(subject.digest) ? [notes[0]?.descriptor] : [];
+          sendJson(response, 200, { schemaVersion: 2, manifests }, { "content-type": mediaTypes.index });
+          return true;
+        },
+      });
+      await repository.push(notes[0] as Content);
+      expect([listed, planted(registry)?.manifests.length]).toEqual([listed, listed ? undefined : 1]);
+    }
+  });
+
   it("need not fill in type and annotations: the manifests have them", async () => {
     const { repository } = await repositoryWith({ referrers: "works" });
     await repository.push(notes[0] as Content);
