@@ -143,6 +143,7 @@ export async function build(target: BuildTarget, options: BuildOptions): Promise
     await target.tag(tag, descriptor, { signal });
     onEvent?.({ type: "tag", tag });
   }
+  if (tags.length === 0) await target.addEntry(descriptor, { signal });
   return { descriptor, platform, config, layers: all, tags };
 }
 
