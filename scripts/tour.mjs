@@ -13,9 +13,7 @@ const command = join(root, "packages", "cli", "bin", "stowage.js");
 const started = Date.now();
 const servers = new Set();
 
-process.on("exit", () => {
-  for (const server of servers) server.kill();
-});
+process.on("exit", stopServers);
 
 rmSync(directory, { recursive: true, force: true });
 mkdirSync(directory);
@@ -86,25 +84,32 @@ expectEqual("number of referrers", there.referrers, here.referrers);
 say("What the image consists of, and what refers to it");
 stowage("tree", "oci:pulled:v1");
 
+stopServers();
 console.log(
   `The tour took ${((Date.now() - started) / 1000).toFixed(1)} s. Its layouts are in tour/out and tour/pulled.`,
 );
 
-/** Copies the CLI, its packages and their production dependencies, laid out as Node finds them. Returns what was packed. */
+/**
+ * Copies the CLI, its packages and their production dependencies, laid out as Node finds them: one copy at the top, another
+ * version below the package that wants it. Returns what was packed.
+ */
 function collectProgram(target) {
   const found = new Map();
   const visit = (folder, place) => {
     const manifest = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-    if (found.get(manifest.name)?.version === manifest.version) return;
-    if (found.has(manifest.name)) fail(`two versions of ${manifest.name}`);
-    found.set(manifest.name, { name: manifest.name, version: manifest.version, license: manifest.license });
+    if (found.has(place)) return;
+    found.set(place, { name: manifest.name, version: manifest.version, license: manifest.license });
     cpSync(folder, place, { recursive: true, dereference: true, filter: (path) => wanted(relative(folder, path)) });
     for (const name of Object.keys(manifest.dependencies ?? {})) {
-      visit(realpathSync(findPackage(folder, name)), join(target, "node_modules", name));
+      const source = realpathSync(findPackage(folder, name));
+      const { version } = JSON.parse(readFileSync(join(source, "package.json"), "utf8"));
+      const top = join(target, "node_modules", name);
+      visit(source, (found.get(top)?.version ?? version) === version ? top : join(place, "node_modules", name));
     }
   };
   visit(join(root, "packages", "cli"), join(target, "packages", "cli"));
-  return [...found.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const packed = new Map([...found.values()].map((item) => [`${item.name}@${item.version}`, item]));
+  return [...packed.keys()].sort().map((key) => packed.get(key));
 }
 
 function wanted(path) {
@@ -152,7 +157,7 @@ function sbom(contents) {
       creators: ["Tool: stowage-tour"],
     },
     packages: contents.map((item) => ({
-      SPDXID: `SPDXRef-Package-${item.name.replace(/[^A-Za-z0-9.-]/g, "-")}`,
+      SPDXID: `SPDXRef-Package-${`${item.name}-${item.version}`.replace(/[^A-Za-z0-9.-]/g, "-")}`,
       name: item.name,
       versionInfo: item.version,
       downloadLocation: "NOASSERTION",
@@ -226,6 +231,11 @@ async function startRegistry(...args) {
     if (url !== null) return url[0];
   }
   return fail("the registry did not start");
+}
+
+function stopServers() {
+  for (const server of servers) server.kill();
+  servers.clear();
 }
 
 /** The arguments as a shell would want them; the many libraries of Node are counted, not listed. */

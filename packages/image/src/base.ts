@@ -10,10 +10,10 @@ import {
   mediaTypes,
   OciError,
   type Platform,
-  type ReadManifest,
   readBytes,
   readManifest,
   type Source,
+  selectPlatform,
 } from "@stowage/layout";
 import { type ImageConfig, parseConfig, platformOf } from "./config.js";
 
@@ -34,9 +34,6 @@ export interface ReadBase {
   readonly layers: readonly Descriptor[];
 }
 
-/** How deep indexes may nest. */
-const MAXIMUM_DEPTH = 8;
-
 /**
  * Finds the image for the wanted platform and reads its configuration; without a wanted platform an index gives the image
  * for Linux on this machine's processor. Fails with `NOT_FOUND` where there is no such image, with `INVALID` where it is an
@@ -49,7 +46,9 @@ export async function readBase(
 ): Promise<ReadBase> {
   const { source } = base;
   const root = typeof base.reference === "string" ? await source.resolve(base.reference, options) : base.reference;
-  const { descriptor, manifest } = await selectImage(source, root, wanted, options);
+  const isIndex = isIndexType(root.mediaType);
+  const selected = isIndex ? await selectPlatform(source, root, wanted ?? hostPlatform(), options) : root;
+  const { descriptor, manifest } = await readManifest(source, selected, options);
   const where = `the base image ${descriptor.digest} of ${source.name}`;
   if (manifest.kind !== "image" || !isImageConfigType(manifest.config.mediaType)) {
     throw new OciError(
@@ -74,59 +73,6 @@ export async function readBase(
     );
   }
   return { descriptor, config, layers: manifest.layers };
-}
-
-/**
- * The image that `root` is, or the first one in it, at any depth, that is for the wanted platform. Entries without a
- * platform are taken where nothing else matches and there is just one. image-spec v1.1.1, image-index.md "platform".
- */
-export async function selectImage(
-  source: Source,
-  root: Descriptor,
-  wanted: Platform | undefined,
-  options: Abortable = {},
-): Promise<ReadManifest> {
-  if (!isIndexType(root.mediaType)) return readManifest(source, root, options);
-  const platform = wanted ?? hostPlatform();
-  const seen: Descriptor[] = [];
-  const found = await searchIndex(source, root, platform, options, seen, 0);
-  const silent = seen.filter((entry) => entry.platform === undefined);
-  const image = found ?? (silent.length === 1 ? silent[0] : undefined);
-  if (image !== undefined) return readManifest(source, image, options);
-  const known = seen.flatMap((entry) => (entry.platform === undefined ? [] : [formatPlatform(entry.platform)]));
-  throw new OciError(
-    "NOT_FOUND",
-    `${source.name} has no image for ${formatPlatform(platform)} in the index ${root.digest}`,
-    {
-      hint: known.length === 0 ? undefined : `It has ${known.slice(0, 20).join(", ")}.`,
-    },
-  );
-}
-
-async function searchIndex(
-  source: Source,
-  index: Descriptor,
-  platform: Platform,
-  options: Abortable,
-  seen: Descriptor[],
-  depth: number,
-): Promise<Descriptor | undefined> {
-  if (depth >= MAXIMUM_DEPTH)
-    throw new OciError(
-      "LIMIT",
-      `the index ${index.digest} in ${source.name} nests deeper than ${MAXIMUM_DEPTH} levels`,
-    );
-  const { manifest } = await readManifest(source, index, options);
-  for (const entry of manifest.kind === "index" ? manifest.manifests : []) {
-    if (isIndexType(entry.mediaType)) {
-      const found = await searchIndex(source, entry, platform, options, seen, depth + 1);
-      if (found !== undefined) return found;
-    } else if (entry.mediaType === mediaTypes.manifest || entry.mediaType === mediaTypes.dockerManifest) {
-      if (entry.platform && matchesPlatform(entry.platform, platform)) return entry;
-      seen.push(entry);
-    }
-  }
-  return undefined;
 }
 
 /**

@@ -20,6 +20,7 @@ import { type ConfigChanges, formatTime, type History, makeConfig, platformOf, s
 import type { BuildTarget } from "./content-writer.js";
 import type { FileTreeOptions } from "./file-tree.js";
 import { type Layer, type LayerSource, writeLayer } from "./layer.js";
+import { LowerPaths } from "./lower-paths.js";
 import type { FileMapping } from "./mapping.js";
 import { sourceDateEpoch } from "./source-date-epoch.js";
 
@@ -28,13 +29,13 @@ export type BuildEvent =
   | { readonly type: "base"; readonly descriptor: Descriptor; readonly platform: Platform }
   | { readonly type: "base-layer"; readonly descriptor: Descriptor; readonly presence: Presence }
   /** So many more bytes of the uncompressed tar of a layer were taken in. */
-  | { readonly type: "bytes"; readonly layer: number; readonly count: number }
+  | { readonly type: "bytes"; readonly layer: number; readonly bytes: number }
   | { readonly type: "layer"; readonly layer: number; readonly result: Layer }
   | { readonly type: "manifest"; readonly descriptor: Descriptor }
   | { readonly type: "tag"; readonly tag: string };
 
 /** The options of {@link build}. */
-export interface BuildOptions extends FileTreeOptions, Omit<ConfigChanges, "created">, Abortable {
+export interface BuildOptions extends Omit<FileTreeOptions, "below">, Omit<ConfigChanges, "created">, Abortable {
   /** `SRC[:DEST]` each, all in one layer, above those of `layers`. */
   readonly files?: readonly (string | FileMapping)[] | undefined;
   /** One layer each, the first at the bottom. */
@@ -68,9 +69,12 @@ export interface BuildResult {
 }
 
 /**
- * Builds an image from files and stores it in `target`. The same inputs give the same digest on every machine. The image is
- * an OCI image, also on a Docker base, whose layers and their digests stay what they are. A tag is set only when
- * all content is there; where the build fails, the target has no new tag.
+ * Builds an image from files and stores it in `target`. The same inputs give the same digest on every machine. Tags are set
+ * last, when all content is there.
+ *
+ * A base keeps its layers, its directories keep their mode and owner, and files for a directory that is a link in it go to
+ * where the link points (see {@link LowerPaths}; for that the layers of the base are read once). The result is an OCI image,
+ * also on a Docker base: media types are converted, bytes and digests of layers stay.
  *
  * Fails with `NOT_FOUND` where a source or the base is missing, with `INVALID` where an option breaks the spec or where the
  * image would have no layer, and as {@link writeLayer} does.
@@ -102,15 +106,17 @@ export async function build(target: BuildTarget, options: BuildOptions): Promise
   if (base !== undefined) onEvent?.({ type: "base", descriptor: base.descriptor, platform });
 
   const baseLayers = base === undefined ? [] : await copyBaseLayers(target, options.base as BaseImage, base, options);
+  const below = await pathsBelow(target, baseLayers, sources, signal);
   const layers: Layer[] = [];
   for (const [index, source] of sources.entries()) {
-    const onBytes = (count: number): void => onEvent?.({ type: "bytes", layer: index, count });
-    const result = await writeLayer(target, source, { ...options, mtime: options.mtime ?? epoch, onBytes });
+    const onBytes = (bytes: number): void => onEvent?.({ type: "bytes", layer: index, bytes });
+    const result = await writeLayer(target, source, { ...options, mtime: options.mtime ?? epoch, below, onBytes });
     layers.push(result);
     onEvent?.({ type: "layer", layer: index, result });
   }
 
-  const history: History = { ...(created === undefined ? {} : { created }), created_by: "stowage build" };
+  // The spec lets a step have no time; umoci 0.4 crashes on it.
+  const history: History = { created: created ?? "1970-01-01T00:00:00Z", created_by: "stowage build" };
   const configBytes = encodeJson(
     makeConfig(
       changes,
@@ -157,6 +163,19 @@ async function copyBaseLayers(
     layers.push({ descriptor: toOciLayer(original), diffId: base.config.rootfs.diff_ids[index] as Layer["diffId"] });
   }
   return layers;
+}
+
+/** What the layers of the base have, read only where files are put on something. Layers that are not there are passed over. */
+async function pathsBelow(
+  target: BuildTarget,
+  base: readonly Layer[],
+  sources: readonly LayerSource[],
+  signal: AbortSignal | undefined,
+): Promise<LowerPaths | undefined> {
+  const lastFiles = sources.findLastIndex((source) => "files" in source);
+  if (lastFiles < 0 || lastFiles + base.length === 0) return undefined;
+  const layers = base.map((layer) => layer.descriptor).filter((layer) => !isNondistributable(layer));
+  return LowerPaths.read(target, layers, { signal });
 }
 
 function annotationsOf(options: BuildOptions, base: ReadBase | undefined): { annotations?: Annotations } {

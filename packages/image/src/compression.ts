@@ -1,14 +1,14 @@
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createGunzip, createGzip } from "node:zlib";
+import { createGunzip } from "node:zlib";
 import { type Abortable, type Bytes, isOciError, mediaTypes, OciError, systemErrorCode } from "@stowage/layout";
-import { gzip } from "./gzip.js";
+import { gzip, nativeCompressor } from "./gzip.js";
 
 /**
  * How a layer is compressed.
  *
  * - `gzip`: the same bytes on every machine and Node version, on several threads.
- * - `gzip-native`: Node's own zlib at level 6; on one processor the fastest, but the bytes may change with Node.
+ * - `gzip-native`: Node's own zlib at level 6 on several threads; the fastest, but the bytes may change with Node.
  * - `none`: not at all.
  */
 export type Compression = "gzip" | "gzip-native" | "none";
@@ -35,7 +35,7 @@ export async function* compress(
       yield* gzip(bytes, options);
       return;
     case "gzip-native":
-      yield* through(bytes, createGzip({ level: 6, chunkSize: NATIVE_CHUNK }), options);
+      yield* gzip(bytes, { ...options, compressor: nativeCompressor });
       return;
     case "none":
       yield* bytes;

@@ -1,23 +1,38 @@
+import { setMaxListeners } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
+import { setImmediate } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { type ZlibOptions, gzip as zlibGzip } from "node:zlib";
 import type { Abortable, Bytes } from "@stowage/layout";
 import { gzipSync } from "fflate";
-import { WorkerPool } from "./worker-pool.js";
+import { type Work, WorkerPool } from "./worker-pool.js";
 
 /**
  * Bytes of input per gzip member. Part of the format: another size gives other digests. At 1 MiB the output is 0.1 % larger
  * than with one member of 8 MiB, and 64 KiB blocks would make it 2 % larger.
  */
 export const GZIP_BLOCK_SIZE = 1024 * 1024;
-/** More threads than this only cost memory, about 25 MB each: the disk and the hash do not keep up. */
+/** More threads than this only cost memory, about 15 MB each: the disk and the hash do not keep up. */
 const MAXIMUM_WORKERS = 8;
+/** Node's default of 16 KiB costs a round trip to the thread pool for each. */
+const NATIVE_CHUNK = 256 * 1024;
+
+const nativeGzip = promisify<Uint8Array, ZlibOptions, Buffer>(zlibGzip);
+
+/** What turns blocks into gzip members. */
+export interface BlockCompressor {
+  /** How many blocks it works at, at once. */
+  readonly size: number;
+  run(input: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Work>;
+}
 
 /** The options of {@link gzip}. */
 export interface GzipOptions extends Abortable {
-  /** Where the work is done; the default is a pool shared by the whole process. The bytes do not depend on it. */
-  readonly pool?: WorkerPool;
+  /** What does the work. Default: threads with the pinned compressor, shared by the whole process. */
+  readonly compressor?: BlockCompressor;
 }
 
 /**
@@ -29,32 +44,60 @@ export async function* gzip(bytes: Bytes, options: GzipOptions = {}): AsyncGener
   const { signal } = options;
   const stop = new AbortController();
   const abort = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
-  const pending: Promise<Uint8Array>[] = [];
-  let pool: WorkerPool | undefined;
+  // One listener per block under way.
+  setMaxListeners(0, abort);
+  const pending: Promise<Work>[] = [];
+  // Blocks go round between here and the threads: fresh ones would pile up faster than they are collected.
+  const free: Uint8Array<ArrayBuffer>[] = [];
+  let compressor = options.compressor;
+  const next = async (): Promise<Uint8Array> => {
+    const { output, input } = await (pending.shift() as Promise<Work>);
+    free.push(new Uint8Array(input.buffer));
+    return output;
+  };
   try {
-    for await (const { block, only } of cut(bytes)) {
+    for await (const { block, only } of cut(bytes, free)) {
       signal?.throwIfAborted();
       // A single block is done before a thread would have started.
-      pool ??= options.pool ?? (only ? undefined : sharedPool());
-      const member = pool === undefined ? Promise.resolve(compressBlock(block)) : pool.run(block, abort);
+      compressor ??= only ? here : sharedCompressor();
+      const work = compressor.run(block, abort);
       // Awaited in order below; until then a failure must not count as unhandled.
-      member.catch(() => {});
-      pending.push(member);
-      if (pending.length >= 2 * (pool?.size ?? 0)) yield await (pending.shift() as Promise<Uint8Array>);
+      work.catch(() => {});
+      pending.push(work);
+      if (pending.length >= 2 * compressor.size) yield await next();
     }
-    while (pending.length > 0) yield await (pending.shift() as Promise<Uint8Array>);
+    while (pending.length > 0) yield await next();
   } finally {
     stop.abort();
   }
 }
 
-/** One gzip member, as the worker threads make it. */
-function compressBlock(block: Uint8Array): Uint8Array {
-  return gzipSync(block, { level: 6, mtime: 0 });
-}
+/**
+ * Makes gzip members on the calling thread, the same that the worker threads make. `mem: 4` is a hash table of 128 KiB that
+ * fits the processor's cache, instead of one of 2 MiB per block; the output is as small.
+ */
+const here: BlockCompressor = {
+  size: 1,
+  async run(input) {
+    // Lets the event loop turn between two blocks.
+    await setImmediate();
+    return { output: gzipSync(input, { level: 6, mem: 4, mtime: 0 }), input };
+  },
+};
+
+/** Makes gzip members with Node's zlib on its thread pool, which has four threads. The bytes may change with Node. */
+export const nativeCompressor: BlockCompressor = {
+  size: 4,
+  async run(input) {
+    return { output: await nativeGzip(input, { level: 6, chunkSize: NATIVE_CHUNK }), input };
+  },
+};
 
 /** The input in blocks of their own memory; `only` says that there is just this one. Empty input is one empty block. */
-async function* cut(bytes: Bytes): AsyncGenerator<{ block: Uint8Array<ArrayBuffer>; only: boolean }, void, undefined> {
+async function* cut(
+  bytes: Bytes,
+  free: Uint8Array<ArrayBuffer>[],
+): AsyncGenerator<{ block: Uint8Array<ArrayBuffer>; only: boolean }, void, undefined> {
   let block: Uint8Array<ArrayBuffer> | undefined;
   let length = 0;
   let count = 0;
@@ -67,7 +110,7 @@ async function* cut(bytes: Bytes): AsyncGenerator<{ block: Uint8Array<ArrayBuffe
         block = undefined;
       }
       if (block === undefined) {
-        block = new Uint8Array(GZIP_BLOCK_SIZE);
+        block = free.pop() ?? new Uint8Array(GZIP_BLOCK_SIZE);
         length = 0;
       }
       const taken = Math.min(GZIP_BLOCK_SIZE - length, chunk.byteLength - from);
@@ -79,16 +122,14 @@ async function* cut(bytes: Bytes): AsyncGenerator<{ block: Uint8Array<ArrayBuffe
   yield { block: (block ?? new Uint8Array(0)).subarray(0, length), only: count === 0 };
 }
 
-let shared: { pool: WorkerPool | undefined } | undefined;
+let shared: BlockCompressor | undefined;
 
-function sharedPool(): WorkerPool | undefined {
+function sharedCompressor(): BlockCompressor {
   if (shared === undefined) {
     const url = workerUrl();
-    shared = {
-      pool: url === undefined ? undefined : new WorkerPool(url, Math.min(availableParallelism(), MAXIMUM_WORKERS)),
-    };
+    shared = url === undefined ? here : new WorkerPool(url, Math.min(availableParallelism(), MAXIMUM_WORKERS));
   }
-  return shared.pool;
+  return shared;
 }
 
 /**

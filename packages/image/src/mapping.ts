@@ -29,12 +29,13 @@ export interface Placement {
 }
 
 /**
- * Reads `SRC[:DEST]`. The last colon separates, except the one of a Windows drive letter. Use {@link FileMapping} where a
+ * Reads `SRC[:DEST]`. The last colon separates, except the one of a Windows drive letter (`C:\`; on Windows also `C:/`). Use {@link FileMapping} where a
  * name holds a colon. Fails with `INVALID`.
  */
 export function parseMapping(text: string): FileMapping {
   const colon = text.lastIndexOf(":");
-  const drive = colon === 1 && /^[a-zA-Z]:[\\/]/.test(text);
+  const drive =
+    colon === 1 && /^[a-zA-Z]/.test(text) && (text[2] === "\\" || (text[2] === "/" && process.platform === "win32"));
   const source = colon < 0 || drive ? text : text.slice(0, colon);
   const destination = colon < 0 || drive ? undefined : text.slice(colon + 1);
   if (source === "" || destination === "") {
@@ -46,7 +47,7 @@ export function parseMapping(text: string): FileMapping {
 }
 
 /**
- * What a mapping stands for on this disk; `exists` says what is at a path. Sorted by path. Fails with `NOT_FOUND` where a
+ * What a mapping stands for on this disk, sorted by path; `look` says what is at a path. Fails with `NOT_FOUND` where a
  * source or pattern matches nothing, with `INVALID` where a destination leads out of the image.
  */
 export async function placementsOf(
@@ -123,7 +124,8 @@ function entryName(destination: string): string {
 /** The directory part of a pattern before the first special character. */
 function staticPart(pattern: string): string {
   const parts = pattern.split("/");
-  const special = parts.findIndex((part) => fastGlob.isDynamicPattern(part));
+  // A brace may open in one part and close in another.
+  const special = parts.findIndex((part) => part !== "" && (part.includes("{") || fastGlob.isDynamicPattern(part)));
   return parts.slice(0, special < 0 ? -1 : special).join("/") || (pattern.startsWith("/") ? "/" : ".");
 }
 

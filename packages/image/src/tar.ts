@@ -3,7 +3,7 @@ import { encodeTarHeader, type TarHeader } from "./tar-header.js";
 
 /** One entry to write: its header and, for a file, how to read its body. */
 export interface TarEntry extends TarHeader {
-  /** The body; must yield exactly `size` bytes. */
+  /** The body; must yield exactly `size` bytes. Each chunk is copied before the next is asked for. */
   open?(): Bytes;
 }
 

@@ -1,9 +1,15 @@
 import { Worker } from "node:worker_threads";
 import { OciError } from "@stowage/layout";
 
+/** What a worker made of a block, and the block, whose memory can be used again. */
+export interface Work {
+  readonly output: Uint8Array;
+  readonly input: Uint8Array<ArrayBuffer>;
+}
+
 interface Job {
   readonly input: Uint8Array<ArrayBuffer>;
-  readonly resolve: (output: Uint8Array) => void;
+  readonly resolve: (work: Work) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -28,10 +34,10 @@ export class WorkerPool {
   }
 
   /**
-   * What a worker makes of `input`, whose memory is handed over and gone afterwards. Fails with `REGISTRY` where the worker
+   * What a worker makes of `input`, whose memory is handed over and comes back with the result. Fails with `REGISTRY` where the worker
    * dies; the next block gets a new one. Given up where `signal` is aborted, also while a worker is at it.
    */
-  run(input: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Uint8Array> {
+  run(input: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<Work> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(signal.reason);
       const abort = (): void => {
@@ -43,9 +49,9 @@ export class WorkerPool {
       const settle = (): void => signal?.removeEventListener("abort", abort);
       const job: Job = {
         input,
-        resolve: (output) => {
+        resolve: (work) => {
           settle();
-          resolve(output);
+          resolve(work);
         },
         reject: (error) => {
           settle();
@@ -57,9 +63,11 @@ export class WorkerPool {
     });
   }
 
-  /** Ends all threads. Work that is under way fails. */
+  /** Ends all threads. Work that is under way or waiting fails. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
+    for (const job of this.#waiting.splice(0))
+      job.reject(new OciError("REGISTRY", "the pool of worker threads was closed"));
     await Promise.all([...this.#idle.splice(0), ...this.#busy.keys()].map((worker) => worker.terminate()));
   }
 
@@ -77,13 +85,13 @@ export class WorkerPool {
   #start(): Worker {
     // Flags of this process (a loader, a debugger) are not for these threads.
     const worker = new Worker(this.#url, { execArgv: [] });
-    worker.on("message", (output: Uint8Array) => {
+    worker.on("message", (work: Work) => {
       const job = this.#busy.get(worker);
       this.#busy.delete(worker);
       worker.unref();
       this.#idle.push(worker);
       this.#endIdleLater();
-      job?.resolve(output);
+      job?.resolve(work);
       this.#next();
     });
     worker.on("error", (error) => this.#lose(worker, error));

@@ -1,10 +1,9 @@
 import type { Abortable, Presence, Source, Target } from "./content.js";
 import { type Descriptor, plainDescriptor } from "./model/descriptor.js";
-import type { Digest } from "./model/digest.js";
 import { isOciError, OciError } from "./model/errors.js";
 import { isManifestType } from "./model/media-types.js";
 import { contentOf, readManifest } from "./model/verified.js";
-import { checkDepth, type GraphPath, referrerStep, steps } from "./walk.js";
+import { checkDepth, type GraphPath, referrerStep, steps, visitKey } from "./walk.js";
 
 /** Which referrers go along: all of them, none, or those the function says yes to. */
 export type ReferrersChoice = "all" | "none" | ((referrer: Descriptor) => boolean);
@@ -83,7 +82,7 @@ class CopyRun {
   readonly #options: CopyOptions;
   readonly #slots: Slots;
   /** One claim for each digest: a part that two manifests share moves once. */
-  readonly #claims = new Map<Digest, Promise<void>>();
+  readonly #claims = new Map<string, Promise<void>>();
   /** The manifests that have arrived and whose referrers are still to be looked for. */
   #manifests: { readonly descriptor: Descriptor; readonly path: GraphPath }[] = [];
   readonly #counts: Record<Presence, number> = { written: 0, present: 0, mounted: 0, linked: 0 };
@@ -102,10 +101,10 @@ class CopyRun {
 
   /** Copies what `descriptor` names, with all that it points at. */
   part(descriptor: Descriptor, path: GraphPath): Promise<void> {
-    const claimed = this.#claims.get(descriptor.digest);
+    const claimed = this.#claims.get(visitKey(descriptor));
     if (claimed !== undefined) return claimed;
     const work = this.#copyPart(descriptor, path);
-    this.#claims.set(descriptor.digest, work);
+    this.#claims.set(visitKey(descriptor), work);
     return work;
   }
 
@@ -170,7 +169,7 @@ class CopyRun {
     for await (const referrer of this.#source.referrers(subject, this.#options)) {
       if (typeof choice === "function" && !choice(referrer)) continue;
       // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
-      if (this.#claims.has(referrer.digest)) continue;
+      if (this.#claims.has(visitKey(referrer))) continue;
       this.#found++;
       const step = [...path, referrerStep(referrer)];
       try {

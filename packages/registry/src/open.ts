@@ -5,10 +5,12 @@ import {
   Layout,
   type Location,
   OciError,
+  type RegistryLocation,
   type Source,
   type Target,
 } from "@stowage/layout";
 import { RegistryClient } from "./client.js";
+import type { Repository } from "./repository.js";
 
 /** The options of {@link openSource} and {@link openTarget}. */
 export interface OpenOptions extends Abortable {
@@ -36,7 +38,7 @@ export interface OpenedTarget {
 export async function openSource(location: Location, options: OpenOptions = {}): Promise<OpenedSource> {
   switch (location.kind) {
     case "registry":
-      return { source: repositoryOf(location, options), close: nothing };
+      return openRegistry(location, options, (source, close) => ({ source, close }));
     case "layout":
       return { source: await Layout.open(location.path), close: nothing };
     case "oci-archive":
@@ -51,7 +53,7 @@ export async function openSource(location: Location, options: OpenOptions = {}):
 export async function openTarget(location: Location, options: OpenOptions = {}): Promise<OpenedTarget> {
   switch (location.kind) {
     case "registry":
-      return { target: repositoryOf(location, options), close: nothing, discard: nothing };
+      return openRegistry(location, options, (target, close) => ({ target, close, discard: close }));
     case "layout": {
       const target = await (options.mustExist === true ? Layout.open(location.path) : Layout.create(location.path));
       return { target, close: nothing, discard: nothing };
@@ -69,8 +71,16 @@ export async function openTarget(location: Location, options: OpenOptions = {}):
   }
 }
 
-function repositoryOf(location: Location & { kind: "registry" }, options: OpenOptions) {
-  return (options.client ?? new RegistryClient()).repository(location.reference);
+/** The repository of a location. A client that was made for it is closed with it. */
+function openRegistry<T>(
+  location: RegistryLocation,
+  options: OpenOptions,
+  opened: (repository: Repository, close: () => Promise<void>) => T,
+): T {
+  const { client } = options;
+  if (client !== undefined) return opened(client.repository(location.reference), nothing);
+  const own = new RegistryClient();
+  return opened(own.repository(location.reference), () => own.close());
 }
 
 async function nothing(): Promise<void> {}

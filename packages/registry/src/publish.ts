@@ -4,10 +4,12 @@ import {
   copy,
   type Descriptor,
   formatReference,
+  OciError,
   type Reference,
   type Source,
 } from "@stowage/layout";
 import { RegistryClient } from "./client.js";
+import type { Repository } from "./repository.js";
 
 /** The options of {@link publish}. */
 export interface PublishOptions extends Omit<CopyOptions, "tags"> {
@@ -19,7 +21,7 @@ export interface PublishOptions extends Omit<CopyOptions, "tags"> {
 export interface PublishedReference {
   /** In full: `ghcr.io/acme/app:v1`. */
   readonly reference: string;
-  /** What was copied to its repository, for all its tags together. Absent where that failed. */
+  /** What was copied to its repository, for all its tags together; `tags` is its own. Absent where that failed. */
   readonly report?: CopyReport;
   /** Why it failed. */
   readonly error?: unknown;
@@ -32,8 +34,9 @@ export interface PublishReport {
 }
 
 /**
- * Publishes one image, with its referrers, to many destinations. The tags of one repository are one copy, and are set
+ * Publishes one image, with its referrers, to many destinations. The tags of one repository share one copy, and are set
  * only when everything else is there. A destination that fails does not stop the others; it is told of in the report.
+ * Fails only with the signal's reason.
  */
 export async function publish(
   source: Source,
@@ -42,34 +45,53 @@ export async function publish(
   options: PublishOptions = {},
 ): Promise<PublishReport> {
   const client = options.client ?? new RegistryClient();
-  const repositories = new Map<string, Reference[]>();
-  for (const reference of references) {
-    const { host, repository } = reference;
-    const name = formatReference({ host, repository });
-    repositories.set(name, [...(repositories.get(name) ?? []), reference]);
+  try {
+    const copies = new Map<string, Promise<Outcome>>();
+    const targets = await Promise.all(
+      references.map(async (reference): Promise<PublishedReference> => {
+        const outcome = await publishTo(source, root, reference, client, copies, options);
+        options.signal?.throwIfAborted();
+        return { reference: formatReference(reference), ...outcome };
+      }),
+    );
+    return { descriptor: root, targets };
+  } finally {
+    if (options.client === undefined) await client.close();
   }
-  const results = new Map<Reference, PublishedReference>();
-  await Promise.all(
-    [...repositories.values()].map(async (members) => {
-      const outcome = await publishTo(source, root, members, client, options);
-      options.signal?.throwIfAborted();
-      for (const member of members) results.set(member, { reference: formatReference(member), ...outcome });
-    }),
-  );
-  return { descriptor: root, targets: references.map((reference) => results.get(reference) as PublishedReference) };
 }
 
+type Outcome = Pick<PublishedReference, "report" | "error">;
+
+/** Copies to the repository of `reference`, unless another of its tags does so already, then sets the tag. */
 async function publishTo(
   source: Source,
   root: Descriptor,
-  members: readonly Reference[],
+  reference: Reference,
   client: RegistryClient,
+  copies: Map<string, Promise<Outcome>>,
   options: PublishOptions,
-): Promise<Pick<PublishedReference, "report" | "error">> {
+): Promise<Outcome> {
+  const { tag, digest } = reference;
+  if (digest !== undefined && digest !== root.digest) {
+    const problem = `cannot publish ${root.digest} as ${formatReference(reference)}: that names other content`;
+    return { error: new OciError("INVALID", problem) };
+  }
+  const target = client.repository(reference);
+  const copied = copies.get(target.name) ?? copyTo(source, target, root, options);
+  copies.set(target.name, copied);
+  const outcome = await copied;
+  if (outcome.report === undefined || tag === undefined) return outcome;
   try {
-    const target = client.repository(members[0] as Reference);
-    const tags = [...new Set(members.map(({ tag }) => tag).filter((tag) => tag !== undefined))];
-    return { report: await copy(source, target, root, { ...options, tags }) };
+    await target.tag(tag, root, options);
+    return { report: { ...outcome.report, tags: [tag] } };
+  } catch (error) {
+    return { error };
+  }
+}
+
+async function copyTo(source: Source, target: Repository, root: Descriptor, options: PublishOptions): Promise<Outcome> {
+  try {
+    return { report: await copy(source, target, root, { ...options, tags: [] }) };
   } catch (error) {
     return { error };
   }

@@ -58,7 +58,7 @@ export class ReferrersTag {
     const tag = referrersTag(subject);
     await inTurn(`${this.#endpoint.registry.url.origin} ${this.#endpoint.repository} ${tag}`, async () => {
       for (let count = 0; count < TRIES; count++) {
-        if (count > 0) await sleep(Math.random() * WAIT);
+        if (count > 1) await sleep(Math.random() * WAIT);
         options.signal?.throwIfAborted();
         const list = await this.#read(subject, options);
         if (list === "something else") throw this.#occupied(tag);

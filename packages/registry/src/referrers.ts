@@ -91,7 +91,8 @@ export class Referrers {
 
   async #entries(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[]> {
     const listed = this.#offered === false ? undefined : await this.#fromApi(subject, options);
-    return listed ?? (await this.#tag.entries(subject, options));
+    if (listed !== undefined) return listed;
+    return [...new Map((await this.#tag.entries(subject, options)).map((entry) => [entry.digest, entry])).values()];
   }
 
   /** What the API lists; undefined where there is none. */

@@ -19,6 +19,8 @@ import {
 } from "@stowage/layout";
 import { fetchBlob, hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
+import type { Answer } from "./http/answer.js";
+import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
 import { Referrers } from "./referrers.js";
 import { listTags } from "./tags.js";
@@ -125,14 +127,20 @@ export class Repository implements Target {
     }
     const bytes = await collect(verified(content.open(), descriptor), MAXIMUM_MANIFEST_SIZE);
     const manifest = manifestWithSubject(bytes, descriptor);
-    const answer = await this.#manifests.put(descriptor.digest, bytes, descriptor.mediaType, {
-      signal: options.signal,
-      digest: descriptor.digest,
-    });
+    if (manifest?.subject === undefined) await this.#put(descriptor, bytes, options);
+    else {
+      // Registries were seen to lose referrers of one subject that arrive at the same time.
+      await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, async () => {
+        const answer = await this.#put(descriptor, bytes, options);
+        await this.#referrers.ensure(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
+      });
+    }
     options.onBytes?.(bytes.byteLength);
-    if (manifest !== undefined)
-      await this.#referrers.ensure(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
     return "written";
+  }
+
+  #put(descriptor: Descriptor, bytes: Uint8Array, { signal }: Abortable): Promise<Answer> {
+    return this.#manifests.put(descriptor.digest, bytes, descriptor.mediaType, { signal, digest: descriptor.digest });
   }
 
   /** A manifest that is present may still be missing on the list of its subject: the push that brought it may not have got that far. */

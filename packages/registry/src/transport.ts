@@ -1,12 +1,11 @@
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { rootCertificates } from "node:tls";
-import { type Bytes, systemError } from "@stowage/layout";
+import { type Bytes, isOciError, systemError } from "@stowage/layout";
 import { type Dispatcher, Pool, ProxyAgent } from "undici";
 import { Answer } from "./http/answer.js";
 import { connectionError } from "./http/connection-error.js";
 import { type Environment, proxyFor } from "./http/proxy.js";
-import { RegistryError } from "./registry-error.js";
 
 /** How connections are made. */
 export interface TransportOptions {
@@ -87,6 +86,8 @@ export class Transport {
         },
         body: outgoing.content(),
         signal: signal ?? null,
+        // The library closes the connection after each HEAD otherwise, and HEAD is what is asked most.
+        reset: false,
         headersTimeout: isWrite(method) ? Math.max(stall, MINIMUM_WRITE_TIMEOUT) : stall,
         bodyTimeout: stall,
       });
@@ -166,7 +167,7 @@ function readAuthorities(path: string): string {
 
 function asError(cause: unknown, request: Request): unknown {
   if (request.signal?.aborted) return request.signal.reason;
-  if (cause instanceof RegistryError || cause instanceof TypeError) return cause;
+  if (isOciError(cause) || cause instanceof TypeError) return cause;
   return connectionError(cause, request);
 }
 

@@ -61,12 +61,8 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   }
   if (value.urls !== undefined && value.urls !== null && !isStringArray(value.urls))
     throw invalid(where, "has urls that are not strings");
-  if (
-    value.artifactType !== undefined &&
-    (typeof value.artifactType !== "string" || (value.artifactType !== "" && !isMediaType(value.artifactType)))
-  ) {
-    throw invalid(where, "has an artifactType that is not a media type");
-  }
+  if (value.artifactType !== undefined && typeof value.artifactType !== "string")
+    throw invalid(where, "has an artifactType that is not a string");
   if (value.data !== undefined && (typeof value.data !== "string" || !isBase64(value.data))) {
     throw invalid(where, "has data that is not base64");
   }

@@ -58,6 +58,7 @@ export function systemErrorCode(error: unknown): string | undefined {
 
 const SYSTEM_ERRORS: Readonly<Record<string, { code: ErrorCode; text: string; hint?: string }>> = {
   ENOENT: { code: "NOT_FOUND", text: "no such file or directory" },
+  EEXIST: { code: "CONFLICT", text: "it exists already" },
   ENOTDIR: { code: "INVALID", text: "a part of the path is not a directory" },
   EISDIR: { code: "INVALID", text: "it is a directory" },
   ELOOP: { code: "DENIED", text: "it is a symbolic link" },

@@ -67,7 +67,8 @@ function splitPath(
 ): { path: string; tag?: string; digest?: Digest } {
   const at = text.lastIndexOf("@");
   const tail = at < 0 ? "" : text.slice(at + 1);
-  const looksLikeDigest = /^[a-z0-9+._-]+:/.test(tail) && !exists?.(text);
+  const pathHasAt = exists !== undefined && colonsOf(`${text}:`).some((end) => end > at && exists(text.slice(0, end)));
+  const looksLikeDigest = /^[a-z0-9+._-]+:/.test(tail) && !pathHasAt;
   if (looksLikeDigest && !isDigest(tail)) {
     throw new OciError("INVALID", `cannot read ${JSON.stringify(whole)}: what follows the @ is no digest`, {
       hint: "A digest looks like sha256: and 64 lower-case hexadecimal digits.",
@@ -75,7 +76,7 @@ function splitPath(
   }
   const digest = looksLikeDigest ? (tail as Digest) : undefined;
   const rest = digest === undefined ? text : text.slice(0, at);
-  const colons = [...rest.matchAll(/:/g)].map((match) => match.index).filter((index) => !isDriveColon(rest, index));
+  const colons = colonsOf(rest);
   const fallback = colons[0] ?? rest.length;
   const end =
     exists === undefined
@@ -85,6 +86,11 @@ function splitPath(
   const tag = rest.slice(end + 1);
   if (path === "") throw new OciError("INVALID", `cannot read ${JSON.stringify(whole)}: it names no path`);
   return { path, ...(tag === "" ? {} : { tag }), ...(digest === undefined ? {} : { digest }) };
+}
+
+/** Where the path may end: at each colon but that of a drive letter. */
+function colonsOf(text: string): number[] {
+  return [...text.matchAll(/:/g)].map((match) => match.index).filter((index) => !isDriveColon(text, index));
 }
 
 function isDriveColon(text: string, index: number): boolean {

@@ -20,7 +20,7 @@ export interface StoreOptions {
  */
 export class BlobDirectory {
   readonly #root: string;
-  readonly #running = new Map<Digest, Promise<void>>();
+  readonly #running = new Map<Digest, { readonly size: number; readonly work: Promise<void> }>();
 
   constructor(root: string) {
     this.#root = root;
@@ -55,12 +55,15 @@ export class BlobDirectory {
   async *read(descriptor: Descriptor, from: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     const path = this.path(descriptor.digest);
     const { handle, size } = await openRegularFile(path);
-    if (size !== descriptor.size) {
+    try {
+      if (size !== descriptor.size)
+        throw new OciError("MISMATCH", `${path} has ${size} bytes; its descriptor says ${descriptor.size}`);
+      const chunks = readChunks(handle, from, signal);
+      yield* from === 0 ? verified(chunks, descriptor, path) : chunks;
+    } finally {
+      // A reader that fails before it asks for the first chunk leaves the file to us.
       await handle.close();
-      throw new OciError("MISMATCH", `${path} has ${size} bytes; its descriptor says ${descriptor.size}`);
     }
-    const chunks = readChunks(handle, from, signal);
-    yield* from === 0 ? verified(chunks, descriptor, path) : chunks;
   }
 
   /** Stores a stream whose digest is not known yet. */
@@ -81,16 +84,16 @@ export class BlobDirectory {
   async store(descriptor: Descriptor, open: () => Bytes, options: StoreOptions): Promise<void> {
     const running = this.#running.get(descriptor.digest);
     if (running !== undefined) {
-      const done = await running.then(
+      const done = await running.work.then(
         () => true,
         () => false,
       );
-      // The other call may have failed for reasons of its own: a signal, a source that broke.
-      if (done) return;
+      // The other call may have failed for reasons of its own: a signal, a source that broke, another declared size.
+      if (done && running.size === descriptor.size) return;
       return this.store(descriptor, open, options);
     }
     const work = this.#storeOnce(descriptor, open, options);
-    this.#running.set(descriptor.digest, work);
+    this.#running.set(descriptor.digest, { size: descriptor.size, work });
     try {
       await work;
     } finally {

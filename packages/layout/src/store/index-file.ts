@@ -5,7 +5,7 @@ import type { Abortable } from "../content.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
 import { encodeJson } from "../model/manifest.js";
 import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.js";
-import { type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "./index-json.js";
+import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "./index-json.js";
 import type { IndexChange } from "./indexed-target.js";
 import { acquireLock, type Lock, type LockOptions } from "./lock.js";
 
@@ -16,6 +16,9 @@ interface Waiting {
   readonly reject: (reason: unknown) => void;
 }
 
+/** After this time without a change, in ms, the times of a file tell every later change; some file systems count in seconds. */
+const SETTLED = 2_000;
+
 /**
  * The file `index.json`. It is only ever replaced whole, by a process that holds the lock, with a file that has reached
  * the disk. Changes that arrive in one process while another holds the lock go in together, as one replacement.
@@ -24,8 +27,11 @@ export class IndexFile {
   readonly #root: string;
   readonly #ingest: string;
   readonly #lockTimeout: number | undefined;
-  #cached: { readonly stamp: string; readonly index: LayoutIndex } | undefined;
+  /** What was read or written last. The stamp is there where it proves that the file is still the same. */
+  #cached: { readonly stamp: string | undefined; readonly bytes: Uint8Array; readonly index: LayoutIndex } | undefined;
   #waiting: Waiting[] = [];
+  /** Ends the wait for the lock where nobody is left who wants it. */
+  #abandon = new AbortController();
   #draining = false;
 
   constructor(root: string, ingest: string, lockTimeout: number | undefined) {
@@ -43,9 +49,12 @@ export class IndexFile {
     for (let attempt = 1; ; attempt++) {
       try {
         const stamp = await this.#stamp();
-        if (this.#cached?.stamp === stamp) return this.#cached.index;
-        const index = parseIndex(await readSmallFile(this.path, MAXIMUM_INDEX_SIZE), this.path);
-        if ((await this.#stamp()) === stamp) this.#cached = { stamp, index };
+        const cached = this.#cached;
+        if (stamp !== undefined && cached?.stamp === stamp) return cached.index;
+        const bytes = await readSmallFile(this.path, MAXIMUM_INDEX_SIZE);
+        const same = cached !== undefined && Buffer.compare(cached.bytes, bytes) === 0;
+        const index = same ? cached.index : parseIndex(bytes, this.path);
+        this.#cached = { stamp, bytes, index };
         return index;
       } catch (error) {
         if (attempt >= 5 || !isOciError(error, "INVALID")) throw error;
@@ -56,10 +65,24 @@ export class IndexFile {
 
   /** Applies `change` under the lock. Where it fails, the file stays as it is. */
   update(change: IndexChange, options: Abortable): Promise<LayoutIndex> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ change, signal: options.signal, resolve, reject });
+    const { signal } = options;
+    let giveUp = (): void => {};
+    const changed = new Promise<LayoutIndex>((resolve, reject) => {
+      const one = { change, signal, resolve, reject };
+      giveUp = () => this.#giveUp(one);
+      this.#waiting.push(one);
+      signal?.addEventListener("abort", giveUp);
       if (!this.#draining) void this.#drain();
     });
+    return changed.finally(() => signal?.removeEventListener("abort", giveUp));
+  }
+
+  /** Only as long as it waits: a change that is being made is made to its end. */
+  #giveUp(one: Waiting): void {
+    if (!this.#waiting.includes(one)) return;
+    this.#waiting = this.#waiting.filter((other) => other !== one);
+    one.reject(one.signal?.reason);
+    if (this.#waiting.length === 0) this.#abandon.abort();
   }
 
   /** Runs `action` while no other process changes the layout. */
@@ -76,32 +99,36 @@ export class IndexFile {
     this.#draining = true;
     while (this.#waiting.length > 0) {
       let group: Waiting[] = [];
+      this.#abandon = new AbortController();
       try {
-        await this.locked(async (lock) => {
+        const answer = await this.locked(async (lock) => {
           group = this.#waiting;
           this.#waiting = [];
-          await this.#apply(group, lock);
-        }, soonest(this.#waiting));
+          return this.#apply(group, lock);
+        }, { signal: this.#abandon.signal });
+        // Not before the lock is given back: a process may end as soon as it has its answer.
+        answer();
       } catch (error) {
-        // Without the lock nothing of the group was tried: those that gave up fail, with a time-out all do.
-        if (group.length === 0)
-          [group, this.#waiting] = this.#waiting.some((one) => one.signal?.aborted)
-            ? split(this.#waiting)
-            : [this.#waiting, []];
-        for (const { signal, reject } of group) reject(signal?.aborted ? signal.reason : error);
+        // Those who come after all the others gave up have not waited yet.
+        if (group.length === 0 && this.#abandon.signal.aborted) continue;
+        // Without the lock nothing was tried, for nobody.
+        if (group.length === 0) [group, this.#waiting] = [this.#waiting, []];
+        for (const { reject } of group) reject(error);
       }
     }
     this.#draining = false;
   }
 
-  async #apply(group: readonly Waiting[], lock: Lock): Promise<void> {
+  /** Makes the changes of a group, as one replacement. Returns the function that answers those whose changes went in. */
+  async #apply(group: readonly Waiting[], lock: Lock): Promise<() => void> {
     const before = await this.read();
     let after = before;
     const done: Waiting[] = [];
     for (const one of group) {
       try {
         one.signal?.throwIfAborted();
-        after = await one.change(after);
+        const changed = await one.change(after);
+        if (changed !== after) after = checkIndex(changed, `the new ${this.path}`);
         done.push(one);
       } catch (error) {
         one.reject(error);
@@ -110,17 +137,21 @@ export class IndexFile {
     try {
       if (after !== before) await this.#replace(after, lock);
     } catch (error) {
-      for (const { reject } of done) reject(error);
-      return;
+      return () => {
+        for (const { reject } of done) reject(error);
+      };
     }
-    for (const { resolve } of done) resolve(after);
+    return () => {
+      for (const { resolve } of done) resolve(after);
+    };
   }
 
   /** Writes the file anew. The caller holds the lock. */
   async #replace(index: LayoutIndex, lock: Lock): Promise<void> {
     const temporary = join(this.#ingest, `index.json.${process.pid}-${Date.now()}`);
     try {
-      await writeSynced(temporary, encodeJson(index));
+      const bytes = encodeJson(index);
+      await writeSynced(temporary, bytes);
       if (!(await lock.held())) {
         throw new OciError(
           "CONFLICT",
@@ -128,6 +159,7 @@ export class IndexFile {
         );
       }
       await replaceFile(temporary, this.path);
+      this.#cached = { stamp: undefined, bytes, index };
       await syncDirectory(this.#root);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
@@ -135,9 +167,11 @@ export class IndexFile {
     }
   }
 
-  async #stamp(): Promise<string> {
+  /** What changes whenever the file does, or undefined where it changed so lately that another change might not show. */
+  async #stamp(): Promise<string | undefined> {
     try {
-      const { dev, ino, size, mtimeNs, ctimeNs } = await stat(this.path, { bigint: true });
+      const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await stat(this.path, { bigint: true });
+      if (Date.now() - Number(ctimeMs) < SETTLED) return undefined;
       return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
     } catch (error) {
       throw systemError(error, `cannot read ${this.path}`);
@@ -156,11 +190,3 @@ export async function writeSynced(path: string, bytes: Uint8Array): Promise<void
   }
 }
 
-/** Waiting for the lock ends early only where everybody who waits would give up, which is so for a single one. */
-function soonest(waiting: readonly Waiting[]): LockOptions {
-  return waiting.length === 1 ? { signal: waiting[0]?.signal } : {};
-}
-
-function split(waiting: readonly Waiting[]): [Waiting[], Waiting[]] {
-  return [waiting.filter((one) => one.signal?.aborted), waiting.filter((one) => !one.signal?.aborted)];
-}

@@ -1,7 +1,7 @@
 import { type Descriptor, parseAnnotations, parseDescriptor } from "../model/descriptor.js";
 import { isDigest } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
-import { parseJsonObject } from "../model/json.js";
+import { isJsonObject, parseJsonObject } from "../model/json.js";
 import type { ImageIndex } from "../model/manifest.js";
 import { annotationKeys, mediaTypes } from "../model/media-types.js";
 import { isReferrersTag } from "../model/reference.js";
@@ -22,7 +22,12 @@ export const emptyIndex: LayoutIndex = { schemaVersion: 2, mediaType: mediaTypes
 
 /** Parses `index.json`. `manifests: null`, which oras writes for an empty layout, reads as empty. Fails with `INVALID`. */
 export function parseIndex(bytes: Uint8Array, where: string): LayoutIndex {
-  const value = parseJsonObject(bytes, where);
+  return checkIndex(parseJsonObject(bytes, where), where);
+}
+
+/** Returns `value` as the content of an `index.json`, or fails with `INVALID`. */
+export function checkIndex(value: unknown, where: string): LayoutIndex {
+  if (!isJsonObject(value)) throw new OciError("INVALID", `${where} is not an object`);
   if (value.schemaVersion !== 2)
     throw new OciError("INVALID", `${where} has schemaVersion ${JSON.stringify(value.schemaVersion)}, not 2`);
   if (value.layers !== undefined || value.config !== undefined)

@@ -7,7 +7,7 @@ import { MAXIMUM_MANIFEST_SIZE, type Manifest, referrerDescriptor, sniffManifest
 import { isManifestType } from "../model/media-types.js";
 import { type ReadManifest, readBytes, readManifest } from "../model/verified.js";
 import { compareText, findEntry, isNamed, type LayoutIndex, refName, unnamed } from "./index-json.js";
-import { findList, findResponses, isListEntry } from "./referrer-forms.js";
+import { findLists, isListEntry } from "./referrer-forms.js";
 
 /** How many parsed manifests are remembered. Content never changes under its digest, so they cannot grow stale. */
 const REMEMBERED_MANIFESTS = 20_000;
@@ -64,13 +64,8 @@ export abstract class IndexedSource implements Source {
   /** Every manifest that may be a referrer of `subject`: those its lists name, and all that can be reached from the index. */
   async *#candidates(subject: Digest, options: Abortable): AsyncGenerator<Facts> {
     const index = await this.index(options);
-    const list = findList(index, subject, this.name);
     const seen = new Set<Digest>();
-    const pending = [
-      ...(list === undefined ? [] : [list]),
-      ...findResponses(index, subject),
-      ...index.manifests.filter((entry) => !isListEntry(entry)),
-    ];
+    const pending = [...findLists(index, subject), ...index.manifests.filter((entry) => !isListEntry(entry))];
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
       options.signal?.throwIfAborted();
       if (seen.has(next.digest)) continue;
@@ -82,10 +77,10 @@ export abstract class IndexedSource implements Source {
     }
   }
 
-  /** The referrers of `subject` that its list form names, as they stand in it. Empty where there is no list, or none that can be read. */
-  protected async listed(index: LayoutIndex, subject: Digest, options: Abortable = {}): Promise<readonly Descriptor[]> {
-    const list = findList(index, subject, this.name);
-    return list === undefined ? [] : ((await this.#read(list, options))?.manifests ?? []);
+  /** What the given lists of referrers name, as it stands in them. A list that cannot be read names nothing. */
+  protected async listed(lists: readonly Descriptor[], options: Abortable = {}): Promise<readonly Descriptor[]> {
+    const read = await Promise.all(lists.map((list) => this.#read(list, options)));
+    return read.flatMap((facts) => facts?.manifests ?? []);
   }
 
   async #read(descriptor: Descriptor, options: Abortable): Promise<Facts | undefined> {

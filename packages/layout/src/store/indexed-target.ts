@@ -1,13 +1,13 @@
 import type { Abortable, Bytes, Content, Presence, PushOptions, Target } from "../content.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
-import type { Digest, DigestAlgorithm } from "../model/digest.js";
+import { type Digest, type DigestAlgorithm, isDigest } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { collect, contentOf, readBytes, verified } from "../model/verified.js";
 import { findEntry, type LayoutIndex, refName, withoutTag, withTag } from "./index-json.js";
 import { IndexedSource } from "./indexed-source.js";
-import { encodeList, entryForm, isRegistered, withReferrer } from "./referrer-forms.js";
+import { encodeList, entryForm, findLists, requiredLists, withReferrer } from "./referrer-forms.js";
 
 /** The options of {@link IndexedTarget.write}. */
 export interface WriteOptions extends PushOptions {
@@ -78,12 +78,23 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
 
   async #register(entry: Descriptor, listed: Descriptor, subject: Digest, options: Abortable): Promise<void> {
     const index = await this.index(options);
-    if (isRegistered(index, await this.listed(index, subject, options), entry.digest)) return;
+    if (await this.#isRegistered(index, entry.digest, subject, options)) return;
     await this.update(async (current) => {
-      const list = encodeList([...(await this.listed(current, subject, options)), listed]);
+      // Every list there is goes into the new one, which takes the place of some of them.
+      const list = encodeList([...(await this.listed(findLists(current, subject), options)), listed]);
       if (!(await this.has(list.descriptor))) await this.store(contentOf(list.bytes, list.descriptor), options);
       return withReferrer(current, entry, subject, list.descriptor);
     }, options);
+  }
+
+  /** True if every form that this index needs names the referrer. */
+  async #isRegistered(index: LayoutIndex, referrer: Digest, subject: Digest, options: Abortable): Promise<boolean> {
+    if (!index.manifests.some((entry) => entry.digest === referrer)) return false;
+    for (const list of requiredLists(index, subject)) {
+      const names = list === undefined ? [] : await this.listed([list], options);
+      if (!names.some((item) => item.digest === referrer)) return false;
+    }
+    return true;
   }
 
   async tag(reference: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
@@ -110,9 +121,12 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
   }
 }
 
-/** What this program writes into ref.name: any name without control characters or blanks. Reading takes whatever others wrote. */
+/**
+ * What this program writes into ref.name: any name without control characters or blanks that is no digest, which would
+ * stand for itself when it is resolved. Reading takes whatever others wrote.
+ */
 function checkName(name: string): void {
-  if (/^[^\s\p{C}]{1,1024}$/u.test(name)) return;
+  if (/^[^\s\p{C}]{1,1024}$/u.test(name) && !isDigest(name)) return;
   throw new OciError("INVALID", `not a tag: ${JSON.stringify(name.slice(0, 200))}`, {
     hint: "A tag has letters, digits, dots, hyphens and underscores.",
   });

@@ -60,7 +60,12 @@ export class Layout extends IndexedTarget {
     }
     await checkVersion(path);
     const layout = new Layout(path, directory, options);
-    await layout.index();
+    try {
+      await layout.index();
+    } catch (error) {
+      if (!isOciError(error, "NOT_FOUND")) throw error;
+      throw new OciError("INVALID", `${path} is no OCI image layout: it has no file index.json`, { cause: error });
+    }
     return layout;
   }
 

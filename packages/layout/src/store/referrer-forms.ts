@@ -3,7 +3,7 @@ import type { Digest } from "../model/digest.js";
 import { encodeJson, type Manifest, referrerDescriptor } from "../model/manifest.js";
 import { annotationKeys, mediaTypes } from "../model/media-types.js";
 import { referrersTag } from "../model/reference.js";
-import { compareText, findEntry, type LayoutIndex, refName, withEntry, withTag } from "./index-json.js";
+import { compareText, type LayoutIndex, refName, withEntry, withTag } from "./index-json.js";
 
 /**
  * How referrers are kept in a layout, which no specification says. Two forms are always written:
@@ -18,18 +18,30 @@ import { compareText, findEntry, type LayoutIndex, refName, withEntry, withTag }
  * All forms are read. None is trusted: what counts is the `subject` of the manifest itself.
  */
 
-/** The entry of index.json that carries the list of the subject's referrers, if there is one. */
-export function findList(index: LayoutIndex, subject: Digest, where: string): Descriptor | undefined {
-  const entry = findEntry(index, referrersTag(subject), where);
-  // An index tagged so may still be the subject itself, or no index at all.
-  return entry !== undefined && entry.mediaType === mediaTypes.index && entry.digest !== subject ? entry : undefined;
+/**
+ * The entries of index.json that carry a list of the subject's referrers, in list or response form. There may be several:
+ * where a layout holds several repositories, the tag of the list stands behind the name of each.
+ */
+export function findLists(index: LayoutIndex, subject: Digest): readonly Descriptor[] {
+  const tag = referrersTag(subject);
+  return index.manifests.filter((entry) => {
+    // An index tagged so may still be the subject itself, or no index at all.
+    if (entry.mediaType !== mediaTypes.index || entry.digest === subject) return false;
+    const name = refName(entry);
+    return name === tag || name?.endsWith(`:${tag}`) || entry.annotations?.[annotationKeys.olaregSubject] === subject;
+  });
 }
 
-/** The entries that carry a response of olareg for the subject. */
-export function findResponses(index: LayoutIndex, subject: Digest): readonly Descriptor[] {
-  return index.manifests.filter(
-    (entry) => entry.mediaType === mediaTypes.index && entry.annotations?.[annotationKeys.olaregSubject] === subject,
-  );
+/** The lists that have to name every referrer of the subject, undefined for one that is not there. */
+export function requiredLists(index: LayoutIndex, subject: Digest): readonly (Descriptor | undefined)[] {
+  const lists = findLists(index, subject);
+  const tagged = lists.find((entry) => refName(entry) === referrersTag(subject));
+  if (!wantsResponses(index)) return [tagged];
+  return [tagged, lists.find((entry) => entry.annotations?.[annotationKeys.olaregSubject] === subject)];
+}
+
+function wantsResponses(index: LayoutIndex): boolean {
+  return index.annotations?.[annotationKeys.olaregConvert] === "true";
 }
 
 /** True for an entry that only exists to carry a list of referrers. */
@@ -38,11 +50,6 @@ export function isListEntry(entry: Descriptor): boolean {
     entry.annotations?.[annotationKeys.olaregSubject] !== undefined ||
     /(?:^|:)sha(?:256|512)-[0-9a-f]{64}$/.test(refName(entry) ?? "")
   );
-}
-
-/** True if every form that this index needs names the referrer. `list` are the descriptors of the list form. */
-export function isRegistered(index: LayoutIndex, list: readonly Descriptor[], referrer: Digest): boolean {
-  return index.manifests.some((entry) => entry.digest === referrer) && list.some((item) => item.digest === referrer);
 }
 
 /** The bytes and the descriptor of a list: sorted by digest, each referrer once. distribution-spec v1.1.1, "Listing Referrers". */
@@ -62,7 +69,7 @@ export function entryForm(descriptor: Descriptor, manifest: Manifest): Descripto
 /** The index with the referrer in entry form and the subject's list standing where each form wants it. */
 export function withReferrer(index: LayoutIndex, referrer: Descriptor, subject: Digest, list: Descriptor): LayoutIndex {
   const registered = withTag(withEntry(index, referrer), referrersTag(subject), list);
-  if (index.annotations?.[annotationKeys.olaregConvert] !== "true") return registered;
+  if (!wantsResponses(index)) return registered;
   const others = registered.manifests.filter((entry) => entry.annotations?.[annotationKeys.olaregSubject] !== subject);
   const response = { ...list, annotations: { [annotationKeys.olaregSubject]: subject } };
   return { ...registered, manifests: [...others, response] };

@@ -6,14 +6,15 @@ export interface Challenge {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
+const MAXIMUM_LENGTH = 8192;
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+/;
 
 /**
  * Reads the values of WWW-Authenticate headers, each of which may hold several challenges. What cannot be read ends the
- * value it stands in; the challenges before it count.
+ * value it stands in; the challenges before it count. A value of more than 8192 characters counts as one that cannot be read.
  */
 export function parseChallenges(values: readonly string[]): readonly Challenge[] {
-  return values.flatMap((value) => [...challengesOf(value.slice(0, 8192))]);
+  return values.flatMap((value) => (value.length > MAXIMUM_LENGTH ? [] : [...challengesOf(value)]));
 }
 
 function* challengesOf(text: string): Generator<Challenge> {
