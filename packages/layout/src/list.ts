@@ -1,7 +1,7 @@
 import type { Abortable, Source } from "./content.js";
 import type { Descriptor } from "./model/descriptor.js";
 import { isOciError } from "./model/errors.js";
-import { isIndexType } from "./model/media-types.js";
+import { isImageConfigType, isIndexType } from "./model/media-types.js";
 import { formatPlatform } from "./model/platform.js";
 import { readManifest } from "./model/verified.js";
 import { platformOfConfig } from "./select-platform.js";
@@ -67,7 +67,8 @@ export async function platformsOf(
         ]),
       ];
     }
-    if (manifest.kind !== "image" || manifest.artifactType !== undefined) return [];
+    if (manifest.kind !== "image" || manifest.artifactType !== undefined || !isImageConfigType(manifest.config.mediaType))
+      return [];
     const platform = await platformOfConfig(source, manifest.config, options);
     return platform === undefined ? [] : [formatPlatform(platform)];
   } catch (error) {
