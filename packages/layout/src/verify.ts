@@ -34,7 +34,7 @@ export interface VerifyReport {
   readonly manifests: number;
   readonly blobs: number;
   readonly referrers: number;
-  /** Bytes read, each digest once. */
+  /** Bytes read and found to be what they should be, each digest once. */
   readonly bytes: number;
   /** Empty where everything is as it should be. */
   readonly findings: readonly Finding[];
@@ -71,7 +71,7 @@ export async function verify(
       ? await checkManifest(source, node, options)
       : await checkBlob(source, node, options);
     counts[isManifestType(node.descriptor.mediaType) ? "manifests" : "blobs"]++;
-    counts.bytes += node.descriptor.size;
+    if (found.every(({ state }) => state === "invalid")) counts.bytes += node.descriptor.size;
     for (const { state, message } of found)
       findings.push({ state, message, descriptor: node.descriptor, path: [root, ...node.path] });
   }
