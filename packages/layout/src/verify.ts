@@ -86,7 +86,11 @@ async function checkManifest(
   options: VerifyOptions,
 ): Promise<Problem[]> {
   if (manifest === undefined) return [problemOf(error, descriptor)];
-  options.onBytes?.(descriptor.size);
+  // Where the manifest was embedded in its descriptor, its blob has not been looked at yet.
+  if (descriptor.data !== undefined) {
+    const found = await checkBlob(source, { descriptor }, options);
+    if (found.length > 0) return found;
+  } else options.onBytes?.(descriptor.size);
   return manifest.kind === "image" && isImageConfigType(manifest.config.mediaType)
     ? checkImage(source, manifest, options)
     : [];
@@ -126,7 +130,7 @@ async function checkImage(
   return problems;
 }
 
-async function checkBlob(source: Source, { descriptor }: Node, options: VerifyOptions): Promise<Problem[]> {
+async function checkBlob(source: Source, { descriptor }: Pick<Node, "descriptor">, options: VerifyOptions): Promise<Problem[]> {
   if (!isVerifiable(descriptor.digest))
     return [{ state: "unverifiable", message: `the algorithm of ${descriptor.digest} is not known here` }];
   try {
