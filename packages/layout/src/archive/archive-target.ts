@@ -90,7 +90,13 @@ export class ArchiveTarget extends IndexedTarget {
     }
     await this.#inTurn(async () => {
       if (this.#written.has(descriptor.digest)) return;
-      await this.#tar.addStream(blobPath(descriptor.digest), descriptor.size, bytes);
+      try {
+        // Content that is missing, or small and damaged, fails before anything of it is in the tar.
+        const begun = await startOf(bytes);
+        await this.#tar.addStream(blobPath(descriptor.digest), descriptor.size, begun);
+      } finally {
+        await bytes.return();
+      }
       this.#written.set(descriptor.digest, descriptor.size);
     });
     return "written";
@@ -139,6 +145,16 @@ export class ArchiveTarget extends IndexedTarget {
     this.#queue = result.catch(() => {});
     return result;
   }
+}
+
+/** The same stream, whose first chunk has arrived. */
+async function startOf(bytes: AsyncGenerator<Uint8Array, void, undefined>): Promise<Bytes> {
+  const first = await bytes.next();
+  return (async function* () {
+    if (first.done === true) return;
+    yield first.value;
+    yield* bytes;
+  })();
 }
 
 async function* counted(bytes: Bytes, options: PushOptions): AsyncGenerator<Uint8Array> {
