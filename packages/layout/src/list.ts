@@ -67,7 +67,11 @@ export async function platformsOf(
         ]),
       ];
     }
-    if (manifest.kind !== "image" || manifest.artifactType !== undefined || !isImageConfigType(manifest.config.mediaType))
+    if (
+      manifest.kind !== "image" ||
+      manifest.artifactType !== undefined ||
+      !isImageConfigType(manifest.config.mediaType)
+    )
       return [];
     const platform = await platformOfConfig(source, manifest.config, options);
     return platform === undefined ? [] : [formatPlatform(platform)];

@@ -130,7 +130,11 @@ async function checkImage(
   return problems;
 }
 
-async function checkBlob(source: Source, { descriptor }: Pick<Node, "descriptor">, options: VerifyOptions): Promise<Problem[]> {
+async function checkBlob(
+  source: Source,
+  { descriptor }: Pick<Node, "descriptor">,
+  options: VerifyOptions,
+): Promise<Problem[]> {
   if (!isVerifiable(descriptor.digest))
     return [{ state: "unverifiable", message: `the algorithm of ${descriptor.digest} is not known here` }];
   try {
