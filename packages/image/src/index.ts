@@ -1,1 +1,26 @@
-export {};
+export type { BaseImage } from "./base.js";
+export { type BuildEvent, type BuildOptions, type BuildResult, build } from "./build.js";
+export { type Compression, compress, compressions, layerMediaType } from "./compression.js";
+export {
+  type ConfigChanges,
+  type ConfigLayer,
+  type ExecutionConfig,
+  formatTime,
+  type History,
+  hasAlignedHistory,
+  type ImageConfig,
+  makeConfig,
+  parseConfig,
+  platformOf,
+} from "./config.js";
+export type { BuildTarget, ContentWriter } from "./content-writer.js";
+export { type FileTreeOptions, fileTree } from "./file-tree.js";
+export { type BlockCompressor, GZIP_BLOCK_SIZE, type GzipOptions, gzip } from "./gzip.js";
+export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";
+export { type LowerEntry, type LowerPath, LowerPaths } from "./lower-paths.js";
+export { type FileMapping, parseMapping } from "./mapping.js";
+export { sourceDateEpoch } from "./source-date-epoch.js";
+export { type TarEntry, type WriteTarOptions, writeTar } from "./tar.js";
+export type { TarHeader } from "./tar-header.js";
+export { checkTar, readTar, type TarReadEntry, type TarReadHeader } from "./tar-reader.js";
+export { type Work, WorkerPool } from "./worker-pool.js";

@@ -1,8 +1,9 @@
 import type { Abortable, Presence, Source, Target } from "./content.js";
 import { type Descriptor, plainDescriptor } from "./model/descriptor.js";
-import { isOciError, OciError } from "./model/errors.js";
+import { isOciError, type OciError, withContext } from "./model/errors.js";
 import { isManifestType } from "./model/media-types.js";
 import { contentOf, readManifest } from "./model/verified.js";
+import { IndexedTarget } from "./store/indexed-target.js";
 import { checkDepth, type GraphPath, referrerStep, steps, visitKey } from "./walk.js";
 
 /** Which referrers go along: all of them, none, or those the function says yes to. */
@@ -70,9 +71,16 @@ export async function copy(
 ): Promise<CopyReport> {
   const root = typeof reference === "string" ? await source.resolve(reference, options) : reference;
   const run = new CopyRun(source, target, options);
-  await run.part(root, []);
-  if (options.referrers !== "none") await run.referrersOfAll();
-  for (const tag of options.tags ?? []) await target.tag(tag, root, options);
+  try {
+    await run.part(root, []);
+    if (options.referrers !== "none") await run.referrersOfAll();
+    for (const tag of options.tags ?? []) await target.tag(tag, root, options);
+    // Without a name the root would be in a layout, and nothing would say so.
+    if ((options.tags ?? []).length === 0 && target instanceof IndexedTarget) await target.addEntry(root, options);
+  } catch (error) {
+    const what = typeof reference === "string" ? `${reference} (${root.digest})` : root.digest;
+    throw withContext(error, `cannot copy ${what} from ${source.name} to ${target.name}`);
+  }
   return run.report(root);
 }
 
@@ -250,7 +258,7 @@ const locatedErrors = new WeakSet<OciError>();
 /** Says where in the graph an error happened, once. */
 function located(error: unknown, path: GraphPath): unknown {
   if (!isOciError(error) || locatedErrors.has(error)) return error;
-  const result = new OciError(error.code, `${path.join(" > ")}: ${error.message}`, { hint: error.hint, cause: error });
-  locatedErrors.add(result);
+  const result = withContext(error, path.join(" > "));
+  locatedErrors.add(result as OciError);
   return result;
 }

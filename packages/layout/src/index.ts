@@ -55,6 +55,7 @@ export {
   type OciErrorOptions,
   systemError,
   systemErrorCode,
+  withContext,
 } from "./model/errors.js";
 export { isJsonObject, type JsonObject, parseJson, parseJsonObject } from "./model/json.js";
 export {

@@ -57,9 +57,12 @@ export class BlobDirectory {
     const { handle, size } = await openRegularFile(path);
     try {
       if (size !== descriptor.size)
-        throw new OciError("MISMATCH", `${path} has ${size} bytes; its descriptor says ${descriptor.size}`);
+        throw new OciError(
+          "MISMATCH",
+          `${descriptor.digest} at ${path} has ${size} bytes; its descriptor says ${descriptor.size}`,
+        );
       const chunks = readChunks(handle, from, signal);
-      yield* from === 0 ? verified(chunks, descriptor, path) : chunks;
+      yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
       // A reader that fails before it asks for the first chunk leaves the file to us.
       await handle.close();

@@ -1,0 +1,74 @@
+import { OciError, type OciErrorOptions } from "@stowage/layout";
+import type { ArgumentsCamelCase, Argv, CommandModule } from "yargs";
+
+/** What a command ends with: 0 done, 1 failed, 2 wrong usage, 3 partly done. */
+export type ExitCode = 0 | 1 | 2 | 3;
+
+/** Where a command writes, and what ends it early. */
+export interface Context {
+  /** The result, and nothing else. */
+  readonly out: NodeJS.WritableStream;
+  /** Progress, warnings and hints. */
+  readonly err: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  /** Aborted when the user interrupts. */
+  readonly signal: AbortSignal;
+}
+
+/** The options that every command has. */
+export interface CommonOptions {
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
+/** A command: its options, two examples for its help, and the verb it calls. */
+export interface Command<T> {
+  /** `name <required> [optional]`, with aliases behind it. */
+  readonly command: string | readonly string[];
+  readonly describe: string;
+  readonly examples: readonly (readonly [string, string])[];
+  readonly options: (yargs: Argv<CommonOptions>) => Argv<T>;
+  readonly run: (args: ArgumentsCamelCase<T>, context: Context) => Promise<ExitCode>;
+}
+
+/** A command in the form in which a table of commands can hold it. */
+export interface AnyCommand {
+  readonly command: string | readonly string[];
+  readonly describe: string;
+  readonly examples: Command<unknown>["examples"];
+  module(context: Context, end: (code: ExitCode) => void): CommandModule<CommonOptions, unknown>;
+}
+
+/** Turns a {@link Command} into one that yargs can run. */
+export function defineCommand<T>(command: Command<T>): AnyCommand {
+  return {
+    command: command.command,
+    describe: command.describe,
+    examples: command.examples,
+    module: (context, end) => ({
+      command: command.command,
+      describe: command.describe,
+      builder: (yargs) =>
+        command
+          .options(yargs)
+          .example(command.examples.map(([line, text]): [string, string] => [line, text])) as Argv<unknown>,
+      handler: async (args) => end(await command.run(args as ArgumentsCamelCase<T>, context)),
+    }),
+  };
+}
+
+/** The command line itself is wrong. Ends with exit code 2. */
+export class UsageError extends OciError {
+  constructor(message: string, options?: OciErrorOptions) {
+    super("INVALID", message, options);
+  }
+}
+
+/** Calls `parse`; what it finds wrong with its text is the fault of the command line. */
+export function parsed<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof OciError) throw new UsageError(error.message, { hint: error.hint, cause: error });
+    throw error;
+  }
+}

@@ -1,0 +1,28 @@
+import type { AnyCommand } from "./command.js";
+import { attachCommand } from "./commands/attach.js";
+import { buildCommand } from "./commands/build.js";
+import { completionCommand } from "./commands/completion.js";
+import { copyCommand } from "./commands/copy.js";
+import { inspectCommand } from "./commands/inspect.js";
+import { listCommand } from "./commands/list.js";
+import { publishCommand } from "./commands/publish.js";
+import { serveCommand } from "./commands/serve.js";
+import { tagCommand, untagCommand } from "./commands/tag.js";
+import { treeCommand } from "./commands/tree.js";
+import { verifyCommand } from "./commands/verify.js";
+
+/** Every command, in the order of the help. */
+export const commands: readonly AnyCommand[] = [
+  buildCommand,
+  attachCommand,
+  copyCommand,
+  publishCommand,
+  listCommand,
+  inspectCommand,
+  treeCommand,
+  tagCommand,
+  untagCommand,
+  verifyCommand,
+  serveCommand,
+  completionCommand,
+];

@@ -1,0 +1,288 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  type BaseImage,
+  type BuildEvent,
+  type BuildOptions,
+  type BuildResult,
+  build,
+  type Compression,
+  compressions,
+  type LayerSource,
+  parseMapping,
+} from "@stowage/image";
+import {
+  copy,
+  createdAt,
+  formatLocation,
+  formatPlatform,
+  Layout,
+  type Location,
+  parseJson,
+  type Target,
+} from "@stowage/layout";
+import type { OpenOptions } from "@stowage/registry";
+import type { Argv } from "yargs";
+import { type Context, defineCommand, parsed, UsageError } from "../command.js";
+import {
+  locationArgument,
+  openOptions,
+  pairsArgument,
+  platformArgument,
+  resolveRoot,
+  withRegistryOptions,
+  withSource,
+  withTarget,
+} from "../locations.js";
+import { count, formatSize, printJson, printLines } from "../output.js";
+import { type Progress, startProgress } from "../progress.js";
+import { tagFor } from "./copy.js";
+
+export const buildCommand = defineCommand({
+  command: "build [files..]",
+  describe: "Build an image from files, reproducibly",
+  examples: [
+    ["$0 build dist:/app -t oci:out:v1 --entrypoint /app/server", "An image of one directory, on top of nothing"],
+    [
+      "$0 build 'src/**/*.js:/app' package.json:/app/ -t oci:out:v1 --base node:24-slim --cmd node --cmd /app/main.js",
+      "Files on a base image",
+    ],
+  ],
+  options: (yargs) =>
+    withConfigOptions(withRegistryOptions(yargs))
+      .positional("files", {
+        type: "string",
+        array: true,
+        describe: "SRC[:DEST]: a file, the contents of a directory, or a pattern; all in one layer",
+      })
+      .option("target", {
+        alias: "t",
+        type: "string",
+        array: true,
+        requiresArg: true,
+        demandOption: true,
+        describe: "The LOCATION of the image; several for several",
+      })
+      .option("base", { type: "string", requiresArg: true, describe: "The LOCATION of the image to build on" })
+      .option("layer", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "A tar, plain or gzip, that becomes a layer as it is, below the files",
+      })
+      .option("directory", {
+        alias: "C",
+        type: "string",
+        requiresArg: true,
+        describe: "What SRC and --ignore are relative to [default: the working directory]",
+      })
+      .option("ignore", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "Leave out what matches this pattern, as .dockerignore has them",
+      })
+      .option("platform", {
+        type: "string",
+        requiresArg: true,
+        describe: "OS/ARCH[/VARIANT] [default: the base's, else linux on this processor]",
+      })
+      .option("annotation", { type: "string", array: true, requiresArg: true, describe: "KEY=VALUE for the manifest" })
+      .option("created", {
+        type: "string",
+        requiresArg: true,
+        describe: "The time of creation, RFC 3339 or seconds or now [default: SOURCE_DATE_EPOCH, else none]",
+      })
+      .option("compression", {
+        choices: compressions,
+        default: "gzip" as Compression,
+        describe: "How layers are compressed",
+      })
+      .option("keep-modes", {
+        type: "boolean",
+        default: false,
+        describe: "Keep the permission bits on disk instead of 0755 and 0644",
+      }),
+  run: async (args, context) => {
+    const open = openOptions(args, context.signal);
+    const created = parsed(() => createdAt(args.created));
+    const layers: LayerSource[] = (args.layer ?? []).map((tar) => ({ tar }));
+    const progress = startProgress(context, "building", args.quiet || args.json);
+    const options: BuildOptions = {
+      files: (args.files ?? []).map((text) => parsed(() => parseMapping(text))),
+      layers,
+      cwd: args.directory,
+      ignore: args.ignore,
+      platform: platformArgument(args.platform),
+      annotations: pairsArgument("annotation", args.annotation),
+      ...(created === undefined ? {} : { created: new Date(created) }),
+      compression: args.compression,
+      modes: args.keepModes ? "exact" : "normal",
+      user: args.user,
+      env: args.env,
+      entrypoint: args.entrypoint === undefined ? undefined : argv("entrypoint", args.entrypoint),
+      cmd: args.cmd === undefined ? undefined : argv("cmd", args.cmd),
+      workdir: args.workdir,
+      labels: pairsArgument("label", args.label),
+      exposedPorts: args.expose,
+      volumes: args.volume,
+      stopSignal: args.stopSignal,
+      signal: context.signal,
+      onEvent: followBuild(progress),
+    };
+    const targets = args.target.map(locationArgument);
+    const result = await withBase(args.base, open, (base) => buildInto(targets, { ...options, base }, open)).finally(
+      () => progress.stop(),
+    );
+    printResult(context, result, targets, args);
+    return 0;
+  },
+});
+
+function withConfigOptions<T>(yargs: Argv<T>) {
+  return yargs
+    .option("entrypoint", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "The program; repeat it for each argument, or give a JSON array",
+    })
+    .option("cmd", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "The default arguments; repeat it for each, or give a JSON array",
+    })
+    .option("env", {
+      alias: "e",
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "NAME=VALUE in the environment",
+    })
+    .option("workdir", {
+      alias: "w",
+      type: "string",
+      requiresArg: true,
+      describe: "The directory the program starts in",
+    })
+    .option("user", { alias: "u", type: "string", requiresArg: true, describe: "USER[:GROUP] the program runs as" })
+    .option("label", {
+      alias: "l",
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "KEY=VALUE in the config",
+    })
+    .option("expose", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "PORT[/tcp|udp] the program listens on",
+    })
+    .option("volume", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "A path for data that outlives the container",
+    })
+    .option("stop-signal", { type: "string", requiresArg: true, describe: "The signal that stops the program" });
+}
+
+/** `--cmd node --cmd x.js`, or `--cmd '["node","x.js"]'`. */
+function argv(option: string, texts: readonly string[]): readonly string[] {
+  const [first] = texts;
+  if (texts.length !== 1 || first?.startsWith("[") !== true) return texts;
+  const value = parsed(() => parseJson(Buffer.from(first), `--${option}`));
+  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
+  throw new UsageError(`--${option} ${first} is not a JSON array of strings`);
+}
+
+function withBase<T>(
+  text: string | undefined,
+  open: OpenOptions,
+  use: (base: BaseImage | undefined) => Promise<T>,
+): Promise<T> {
+  if (text === undefined) return use(undefined);
+  const location = locationArgument(text);
+  return withSource(location, open, async (source) => {
+    const { descriptor } = await resolveRoot(source, location, open);
+    return use({
+      source,
+      reference: descriptor,
+      name: location.kind === "registry" ? formatLocation(location) : undefined,
+    });
+  });
+}
+
+/** Builds into the first target, and copies from there into the others. What is no layout gets the image from a layout that is removed again. */
+async function buildInto(targets: readonly Location[], options: BuildOptions, open: OpenOptions): Promise<BuildResult> {
+  const [first, ...others] = targets as [Location, ...Location[]];
+  if (first.kind === "layout") {
+    return withTarget(first, open, async (layout) => {
+      const result = await build(layout as Layout, { ...options, tags: tagsFor(first) });
+      await copyTo(layout as Layout, result, others, open);
+      return result;
+    });
+  }
+  const directory = await mkdtemp(join(tmpdir(), "stowage-build-"));
+  try {
+    const layout = await Layout.create(directory);
+    const result = await build(layout, options);
+    await copyTo(layout, result, targets, open);
+    return result;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function copyTo(
+  layout: Layout,
+  result: BuildResult,
+  targets: readonly Location[],
+  open: OpenOptions,
+): Promise<void> {
+  for (const location of targets) {
+    await withTarget(location, open, (target: Target) =>
+      copy(layout, target, result.descriptor, { signal: open.signal, tags: tagsFor(location), referrers: "none" }),
+    );
+  }
+}
+
+function tagsFor(location: Location): string[] {
+  const tag = tagFor(location, undefined);
+  return tag === undefined ? [] : [tag];
+}
+
+function followBuild(progress: Progress): (event: BuildEvent) => void {
+  return (event) => {
+    if (event.type !== "bytes") return;
+    // How large a layer becomes is known only when it is done.
+    progress.expect(event.bytes);
+    progress.advance(event.bytes);
+  };
+}
+
+function printResult(
+  context: Context,
+  result: BuildResult,
+  targets: readonly Location[],
+  args: { json: boolean; quiet: boolean },
+): void {
+  if (args.json) {
+    printJson(context, { ...result, targets: targets.map(formatLocation) });
+    return;
+  }
+  if (args.quiet) {
+    printLines(context, [result.descriptor.digest]);
+    return;
+  }
+  const size = result.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
+  printLines(context, [
+    ...targets.map((target) => `built ${formatLocation(target)}`),
+    `  digest   ${result.descriptor.digest}`,
+    `  platform ${formatPlatform(result.platform)}`,
+    `  layers   ${count(result.layers.length, "layer")}, ${formatSize(size)}`,
+  ]);
+}

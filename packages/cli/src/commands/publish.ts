@@ -1,0 +1,74 @@
+import { formatLocation, type Location, type RegistryLocation } from "@stowage/layout";
+import { publish } from "@stowage/registry";
+import { defineCommand, UsageError } from "../command.js";
+import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
+import { note, printJson, printLines } from "../output.js";
+import { followCopy, startProgress } from "../progress.js";
+import { reportLines } from "./copy.js";
+
+export const publishCommand = defineCommand({
+  command: "publish <source> <references..>",
+  describe: "Publish an image with its referrers to one or more references",
+  examples: [
+    ["$0 publish oci:dist:v1 ghcr.io/acme/app:v1 ghcr.io/acme/app:latest", "Two tags in one repository"],
+    [
+      "$0 publish oci:dist:v1 ghcr.io/acme/app:v1 docker.io/acme/app:v1",
+      "Two registries; one that fails does not stop the other",
+    ],
+  ],
+  options: (yargs) =>
+    withRegistryOptions(yargs)
+      .positional("source", {
+        type: "string",
+        demandOption: true,
+        describe: "The LOCATION of the image, usually oci:DIR:TAG",
+      })
+      .positional("references", {
+        type: "string",
+        array: true,
+        demandOption: true,
+        describe: "HOST/REPO[:TAG] to publish to",
+      })
+      .option("referrers", {
+        choices: ["all", "none"] as const,
+        default: "all" as const,
+        describe: "Whether referrers go along",
+      }),
+  run: (args, context) => {
+    const open = openOptions(args, context.signal);
+    const references = args.references.map((text) => registryArgument(locationArgument(text)));
+    return withRoot(args.source, { open }, async ({ source, descriptor }) => {
+      const progress = startProgress(context, "publishing", args.quiet || args.json);
+      const report = await publish(source, descriptor, references, {
+        ...open,
+        referrers: args.referrers,
+        onEvent: followCopy(progress),
+      }).finally(() => progress.stop());
+      for (const { reference, error, report: copied } of report.targets) {
+        if (error !== undefined) note(context, `not published: ${reference}: ${(error as Error).message}`);
+        for (const failure of copied?.failures ?? [])
+          note(
+            context,
+            `not published: ${reference}: ${failure.path.join(" > ")}: ${(failure.error as Error).message}`,
+          );
+      }
+      const done = report.targets.filter(({ error }) => error === undefined);
+      if (args.json) printJson(context, report);
+      else if (args.quiet) printLines(context, done.length > 0 ? [descriptor.digest] : []);
+      else
+        for (const { reference, report: copied } of done)
+          printLines(context, [`published ${reference}`, ...(copied === undefined ? [] : reportLines(copied))]);
+      if (done.length === 0) return 1;
+      return done.length < references.length || done.some(({ report: copied }) => (copied?.failures.length ?? 0) > 0)
+        ? 3
+        : 0;
+    });
+  },
+});
+
+function registryArgument(location: Location): RegistryLocation["reference"] {
+  if (location.kind === "registry") return location.reference;
+  throw new UsageError(`cannot publish to ${formatLocation(location)}: it is no registry`, {
+    hint: "Use stowage copy for layouts and archives.",
+  });
+}

@@ -1,0 +1,163 @@
+import { existsSync } from "node:fs";
+import {
+  type Abortable,
+  type Descriptor,
+  type FileLocation,
+  formatLocation,
+  IndexedSource,
+  isNamed,
+  type Location,
+  OciError,
+  type Platform,
+  parseLocation,
+  parsePlatform,
+  type Source,
+  selectPlatform,
+  type Target,
+} from "@stowage/layout";
+import { type OpenOptions, openSource, openTarget, RegistryClient } from "@stowage/registry";
+import type { Argv } from "yargs";
+import { parsed, UsageError } from "./command.js";
+
+/** The options of every command that may talk to a registry. */
+export interface RegistryArguments {
+  readonly "plain-http": string[] | undefined;
+  readonly "ca-file": string | undefined;
+}
+
+/** Adds the options of {@link RegistryArguments}. */
+export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArguments> {
+  return yargs
+    .option("plain-http", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "Speak HTTP, not HTTPS, to this HOST[:PORT]; loopback addresses get it anyway",
+    })
+    .option("ca-file", {
+      type: "string",
+      requiresArg: true,
+      describe: "Trust the certificate authorities in this PEM file as well",
+    }) as Argv<T & RegistryArguments>;
+}
+
+/** How locations are opened: with one registry client, so that a copy from a registry to itself can mount. */
+export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenOptions {
+  const client = new RegistryClient({
+    ...(args["plain-http"] === undefined ? {} : { plainHttp: args["plain-http"] }),
+    ...(args["ca-file"] === undefined ? {} : { caFile: args["ca-file"] }),
+  });
+  return { signal, client };
+}
+
+/** Reads a location from the command line; a mistake in it is wrong usage. */
+export function locationArgument(text: string): Location {
+  return parsed(() => parseLocation(text, { exists: existsSync }));
+}
+
+/** Reads `--platform`. */
+export function platformArgument(text: string | undefined): Platform | undefined {
+  return text === undefined ? undefined : parsed(() => parsePlatform(text));
+}
+
+/** Reads `KEY=VALUE` options into an object. */
+export function pairsArgument(option: string, texts: readonly string[] | undefined): Record<string, string> {
+  const pairs = (texts ?? []).map((text) => {
+    const equals = text.indexOf("=");
+    if (equals < 1) throw new UsageError(`--${option} ${JSON.stringify(text)} is not KEY=VALUE`);
+    return [text.slice(0, equals), text.slice(equals + 1)] as const;
+  });
+  return Object.fromEntries(pairs);
+}
+
+/** A source with the manifest that a location names in it. */
+export interface OpenedRoot {
+  readonly source: Source;
+  readonly location: Location;
+  readonly descriptor: Descriptor;
+  /** The tag the location names, or the only one there is. */
+  readonly tag: string | undefined;
+}
+
+/** The options of {@link withRoot}. */
+export interface RootOptions {
+  readonly open: OpenOptions;
+  readonly platform?: Platform | undefined;
+}
+
+/** Opens a location to read from, hands it to `use`, and closes it whatever happens. */
+export async function withSource<T>(
+  location: Location,
+  open: OpenOptions,
+  use: (source: Source) => Promise<T>,
+): Promise<T> {
+  const opened = await openSource(location, open);
+  try {
+    return await use(opened.source);
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Opens a location to write to. A target that is written in one go, an archive, is completed when `use` is done and given up when it fails. */
+export async function withTarget<T>(
+  location: Location,
+  open: OpenOptions,
+  use: (target: Target) => Promise<T>,
+): Promise<T> {
+  const opened = await openTarget(location, open);
+  let result: T;
+  try {
+    result = await use(opened.target);
+  } catch (error) {
+    await opened.discard();
+    throw error;
+  }
+  await opened.close();
+  return result;
+}
+
+/** Opens a location and resolves what it names, down to a platform where one is asked for. */
+export function withRoot<T>(text: string, options: RootOptions, use: (root: OpenedRoot) => Promise<T>): Promise<T> {
+  const location = locationArgument(text);
+  return withSource(location, options.open, async (source) => {
+    const root = await resolveRoot(source, location, options.open);
+    const descriptor =
+      options.platform === undefined
+        ? root.descriptor
+        : await selectPlatform(source, root.descriptor, options.platform, options.open);
+    return use({ source, location, tag: root.tag, descriptor });
+  });
+}
+
+/** What a location names. Where it names nothing and the layout holds exactly one image, that one. */
+export async function resolveRoot(
+  source: Source,
+  location: Location,
+  options: Abortable,
+): Promise<{ descriptor: Descriptor; tag: string | undefined }> {
+  const { tag, digest } = location.kind === "registry" ? location.reference : location;
+  const reference = digest ?? tag;
+  if (reference !== undefined) return { descriptor: await source.resolve(reference, options), tag };
+  const tags: string[] = [];
+  for await (const one of source.tags(options)) tags.push(one);
+  const [only] = tags;
+  if (only !== undefined && tags.length === 1) return { descriptor: await source.resolve(only, options), tag: only };
+  if (tags.length === 0) return { descriptor: await onlyEntry(source, location, options), tag: undefined };
+  throw new UsageError(`${formatLocation(location)} holds ${tags.length} tags; say which one`, {
+    hint: `For example ${formatLocation({ ...(location as FileLocation), tag: only as string })}.`,
+  });
+}
+
+async function onlyEntry(source: Source, location: Location, options: Abortable): Promise<Descriptor> {
+  const entries =
+    source instanceof IndexedSource
+      ? (await source.index(options)).manifests.filter((entry) => isNamed(entry) || entry.annotations === undefined)
+      : [];
+  const [only] = entries;
+  if (only !== undefined && entries.length === 1) return only;
+  throw new OciError("NOT_FOUND", `${formatLocation(location)} holds no tag`, {
+    hint:
+      entries.length === 0 ? "It is empty." : `Name one of its ${entries.length} manifests by its digest: @sha256:...`,
+  });
+}

@@ -1,0 +1,94 @@
+import { readFileSync } from "node:fs";
+import { isOciError } from "@stowage/layout";
+import yargs from "yargs";
+import { type AnyCommand, type Context, type ExitCode, UsageError } from "./command.js";
+import { commands } from "./commands.js";
+
+/**
+ * Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, 3 partly done. The result goes to
+ * `out`, everything else to `err`.
+ */
+export async function main(
+  args: readonly string[],
+  out: Context["out"] = process.stdout,
+  err: Context["err"] = process.stderr,
+): Promise<number> {
+  const interrupted = new AbortController();
+  const interrupt = (): void => interrupted.abort(new Error("interrupted"));
+  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+  let code: ExitCode = 0;
+  try {
+    const context: Context = { out, err, signal: interrupted.signal };
+    const parser = parserFor(commands, context, (ended) => {
+      code = ended;
+    });
+    await parser.parseAsync([...args], {}, (_error, _argv, output) => {
+      if (output !== "") out.write(`${output}\n`);
+    });
+    return code;
+  } catch (error) {
+    if (interrupted.signal.aborted) return 130;
+    return report(error, err);
+  } finally {
+    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+  }
+}
+
+/** The yargs parser of the whole command line. */
+function parserFor(table: readonly AnyCommand[], context: Context, end: (code: ExitCode) => void) {
+  let parser = yargs()
+    .scriptName("stowage")
+    .usage(
+      "$0 <command>\n\nOCI image layouts for build pipelines.\n\nA LOCATION is HOST/REPO[:TAG][@DIGEST], oci:DIR[:TAG][@DIGEST], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME].",
+    )
+    .option("json", { type: "boolean", default: false, describe: "Print the result as JSON", global: true })
+    .option("quiet", {
+      alias: "q",
+      type: "boolean",
+      default: false,
+      describe: "No progress and no hints",
+      global: true,
+    });
+  for (const command of table) parser = parser.command(command.module(context, end) as never);
+  return parser
+    .demandCommand(1, "Name a command.")
+    .recommendCommands()
+    .strict()
+    .parserConfiguration({
+      "greedy-arrays": false,
+      "parse-numbers": false,
+      "parse-positional-numbers": false,
+      "camel-case-expansion": true,
+    })
+    .help()
+    .alias("help", "h")
+    .version(version())
+    .wrap(110)
+    .exitProcess(false)
+    .showHelpOnFail(false)
+    .fail((message, error) => {
+      // Without an error of its own it is yargs that complains: about the command line.
+      throw error ?? new UsageError(message, { hint: "See stowage --help." });
+    });
+}
+
+function report(error: unknown, err: Context["err"]): ExitCode {
+  if (error instanceof UsageError || (error instanceof Error && error.name === "YError")) {
+    err.write(`stowage: ${error.message}\n`);
+    if (isOciError(error) && error.hint !== undefined) err.write(`  ${error.hint}\n`);
+    return 2;
+  }
+  if (isOciError(error)) {
+    err.write(`stowage: ${error.message}\n`);
+    if (error.hint !== undefined) err.write(`  ${error.hint}\n`);
+    return 1;
+  }
+  // Not an error that was foreseen: whoever has to mend it needs to see where it came from.
+  err.write(`stowage: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+  return 1;
+}
+
+function version(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

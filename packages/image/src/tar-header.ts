@@ -1,0 +1,174 @@
+import { OciError } from "@stowage/layout";
+
+/** What stands in front of an entry of a tar archive. */
+export interface TarHeader {
+  /** The path inside the archive, with `/` between its parts and behind a directory; never absolute, never with `..`. */
+  readonly name: string;
+  readonly type: "file" | "directory" | "symlink" | "hardlink";
+  /** The permission bits, with setuid, setgid and sticky: 0 to 0o7777. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Seconds since 1970, a whole number. */
+  readonly mtime: number;
+  /** Bytes of the body; 0 for everything but a file. */
+  readonly size: number;
+  /** The target of a symbolic link as it stands there, or the entry name a hard link shares its content with. */
+  readonly linkname?: string;
+}
+
+const BLOCK = 512;
+const TYPE_FLAGS = { file: "0", hardlink: "1", symlink: "2", directory: "5" } as const;
+/** 2^32 - 1 means "no id" to chown(2). */
+const MAXIMUM_ID = 2 ** 32 - 2;
+const encoder = new TextEncoder();
+
+/**
+ * The header blocks of an entry: POSIX ustar, and a PAX extended header in front where a value does not fit the ustar
+ * fields (a name or link target that is long or not ASCII, a size of 8 GiB or more, an id above 2097151, a time after
+ * the year 2242). The same header gives the same bytes. Fails with `INVALID` where a value has no place in a tar.
+ *
+ * Written here and not with tar-stream, whose writer cuts times off at 32 bits and ids at 18, takes a mode of 0 for "not
+ * given", leaves the name field empty for some long directory names, and names every entry that has a PAX header
+ * `PaxHeader` for readers without PAX.
+ */
+export function encodeTarHeader(header: TarHeader): Uint8Array {
+  checkTarHeader(header);
+  const records: string[] = [];
+  const name = splitName(header.name);
+  if (name === undefined) records.push(record("path", header.name));
+  const linkname = header.linkname ?? "";
+  if (!fits(linkname, 100)) records.push(record("linkpath", linkname));
+  for (const [key, value, digits] of [
+    ["uid", header.uid, 7],
+    ["gid", header.gid, 7],
+    ["size", header.size, 11],
+    ["mtime", header.mtime, 11],
+  ] as const) {
+    if (value >= 8 ** digits) records.push(record(key, String(value)));
+  }
+  const own = ustar(
+    header,
+    name ?? { prefix: "", name: shorten(header.name) },
+    shorten(linkname),
+    TYPE_FLAGS[header.type],
+  );
+  return records.length === 0 ? own : Buffer.concat([paxHeader(header.name, records.join("")), own]);
+}
+
+/** Fails with `INVALID` where `name` could lead out of the directory an archive is unpacked into. */
+export function checkEntryName(name: string): void {
+  const problem =
+    name === ""
+      ? "it is empty"
+      : name.includes("\0")
+        ? "it holds a NUL"
+        : name.startsWith("/")
+          ? "it is absolute"
+          : name.split("/").includes("..")
+            ? "it holds .."
+            : undefined;
+  if (problem !== undefined)
+    throw new OciError("INVALID", `not an entry name for a tar: ${JSON.stringify(name)}: ${problem}`);
+}
+
+function checkTarHeader(header: TarHeader): void {
+  checkEntryName(header.name);
+  const ranges = [
+    ["mode", header.mode, 0o7777],
+    ["uid", header.uid, MAXIMUM_ID],
+    ["gid", header.gid, MAXIMUM_ID],
+    ["size", header.size, Number.MAX_SAFE_INTEGER],
+    ["mtime", header.mtime, Number.MAX_SAFE_INTEGER],
+  ] as const;
+  for (const [key, value, maximum] of ranges) {
+    if (!Number.isSafeInteger(value) || value < 0 || value > maximum) {
+      throw new OciError(
+        "INVALID",
+        `cannot write ${JSON.stringify(header.name)} to a tar: its ${key} is ${value}, not a whole number from 0 to ${maximum}`,
+      );
+    }
+  }
+  if (header.type !== "file" && header.size !== 0)
+    throw new TypeError(`only a file has a body, ${header.name} is a ${header.type}`);
+}
+
+/** The name over the two fields ustar has for it, or undefined where it does not fit. */
+function splitName(name: string): { prefix: string; name: string } | undefined {
+  if (!isAscii(name)) return undefined;
+  if (name.length <= 100) return { prefix: "", name };
+  // The last character may be the slash of a directory, and the name field must not be empty.
+  const slash = name.slice(0, Math.min(156, name.length - 1)).lastIndexOf("/");
+  return slash > 0 && name.length - slash - 1 <= 100
+    ? { prefix: name.slice(0, slash), name: name.slice(slash + 1) }
+    : undefined;
+}
+
+function isAscii(text: string): boolean {
+  return !/[^\x01-\x7f]/.test(text);
+}
+
+function fits(text: string, length: number): boolean {
+  return text.length <= length && isAscii(text);
+}
+
+/** What a reader without PAX sees in a field of 100 bytes. */
+function shorten(text: string): string {
+  return fits(text, 100) ? text : text.replace(/[^\x01-\x7f]/gu, "_").slice(0, 100);
+}
+
+function ustar(
+  header: Omit<TarHeader, "name" | "type" | "linkname">,
+  name: { prefix: string; name: string },
+  linkname: string,
+  flag: string,
+): Uint8Array {
+  const block = Buffer.alloc(BLOCK);
+  block.write(name.name, 0, 100, "latin1");
+  writeNumber(block, header.mode, 100, 8);
+  writeNumber(block, header.uid, 108, 8);
+  writeNumber(block, header.gid, 116, 8);
+  writeNumber(block, header.size, 124, 12);
+  writeNumber(block, header.mtime, 136, 12);
+  block.write("        ", 148, "latin1");
+  block.write(flag, 156, "latin1");
+  block.write(linkname, 157, 100, "latin1");
+  block.write("ustar\x0000", 257, "latin1");
+  writeNumber(block, 0, 329, 8);
+  writeNumber(block, 0, 337, 8);
+  block.write(name.prefix, 345, 155, "latin1");
+  let sum = 0;
+  for (const byte of block) sum += byte;
+  block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
+  return block;
+}
+
+/** Octal with a NUL behind it, or base 256 where that is too short: a reader without PAX still gets it right. */
+function writeNumber(block: Buffer, value: number, offset: number, width: number): void {
+  if (value < 8 ** (width - 1)) {
+    block.write(`${value.toString(8).padStart(width - 1, "0")}\0`, offset, "latin1");
+    return;
+  }
+  block[offset] = 0x80;
+  let rest = value;
+  for (let at = offset + width - 1; at > offset; at--) {
+    block[at] = rest % 256;
+    rest = Math.floor(rest / 256);
+  }
+}
+
+function paxHeader(name: string, records: string): Uint8Array {
+  const body = encoder.encode(records);
+  const padded = Buffer.alloc(Math.ceil(body.byteLength / BLOCK) * BLOCK);
+  padded.set(body);
+  const fields = { mode: 0o644, uid: 0, gid: 0, mtime: 0, size: body.byteLength };
+  return Buffer.concat([ustar(fields, { prefix: "", name: shorten(`PaxHeaders.0/${name}`) }, "", "x"), padded]);
+}
+
+/** One PAX record: its own length in decimal, a space, `key=value`, a newline. */
+function record(key: string, value: string): string {
+  const rest = encoder.encode(` ${key}=${value}\n`).byteLength;
+  let length = rest;
+  while (length !== rest + String(length).length) length = rest + String(length).length;
+  return `${length} ${key}=${value}\n`;
+}

@@ -1,0 +1,81 @@
+import { type Abortable, type Bytes, OciError } from "@stowage/layout";
+import { encodeTarHeader, type TarHeader } from "./tar-header.js";
+
+/** One entry to write: its header and, for a file, how to read its body. */
+export interface TarEntry extends TarHeader {
+  /** The body; must yield exactly `size` bytes. Each chunk is copied before the next is asked for. */
+  open?(): Bytes;
+}
+
+/** The options of {@link writeTar}. */
+export interface WriteTarOptions extends Abortable {
+  /** A chunk is valid only until the next is asked for: less memory for a consumer that copies it anyway. Default: false. */
+  readonly reuseChunks?: boolean;
+}
+
+/** Large chunks: whatever follows (hash, compressor, file) is called once per chunk. */
+const CHUNK = 1024 * 1024;
+const BLOCK = 512;
+
+/**
+ * The bytes of a tar archive with the entries in the given order, in chunks of 1 MiB: the same entries give the same
+ * bytes. Memory does not grow with the size of a file. Fails with `CONFLICT` where a body is not as long as its header
+ * says, and as {@link TarHeader} asks with `INVALID`.
+ */
+export async function* writeTar(
+  entries: Iterable<TarEntry> | AsyncIterable<TarEntry>,
+  options: WriteTarOptions = {},
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const output = new Chunks(options.reuseChunks ?? false);
+  for await (const entry of entries) {
+    options.signal?.throwIfAborted();
+    yield* output.add(encodeTarHeader(entry));
+    if (entry.size === 0) continue;
+    let size = 0;
+    for await (const chunk of entry.open?.() ?? []) {
+      size += chunk.byteLength;
+      if (size > entry.size) break;
+      yield* output.add(chunk);
+      options.signal?.throwIfAborted();
+    }
+    if (size !== entry.size) {
+      throw new OciError(
+        "CONFLICT",
+        `${JSON.stringify(entry.name)} has ${size > entry.size ? "more" : "less"} than the ${entry.size} bytes it had before: it changed while it was being read`,
+      );
+    }
+    yield* output.add(new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK));
+  }
+  yield* output.add(new Uint8Array(2 * BLOCK));
+  yield* output.rest();
+}
+
+/** Gathers bytes into chunks of one size. Without reuse a chunk that was yielded is never written to again. */
+class Chunks {
+  readonly #reuse: boolean;
+  #chunk = new Uint8Array(CHUNK);
+  #length = 0;
+
+  constructor(reuse: boolean) {
+    this.#reuse = reuse;
+  }
+
+  *add(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
+    let from = 0;
+    while (from < bytes.byteLength) {
+      const count = Math.min(CHUNK - this.#length, bytes.byteLength - from);
+      this.#chunk.set(bytes.subarray(from, from + count), this.#length);
+      this.#length += count;
+      from += count;
+      if (this.#length === CHUNK) {
+        yield this.#chunk;
+        if (!this.#reuse) this.#chunk = new Uint8Array(CHUNK);
+        this.#length = 0;
+      }
+    }
+  }
+
+  *rest(): Generator<Uint8Array, void, undefined> {
+    if (this.#length > 0) yield this.#chunk.subarray(0, this.#length);
+  }
+}

@@ -1,0 +1,87 @@
+import { spawn } from "node:child_process";
+import { isJsonObject, OciError, parseJson } from "@stowage/layout";
+import type { Credentials } from "./credentials.js";
+
+/** A helper may ask its user for a password; it may not wait forever. In ms. */
+const TIME_OUT = 60_000;
+const MAXIMUM_OUTPUT = 1024 * 1024;
+
+/** How a helper is run. */
+export interface HelperOptions {
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** In ms. Default: 60,000. */
+  readonly timeout?: number;
+}
+
+/**
+ * Asks the program `docker-credential-NAME` for the credentials of `server`. Undefined where it has none. Fails with
+ * `UNAUTHORIZED` where it is not installed, fails or is silent for too long, and with `INVALID` where the name or its answer
+ * is unusable. The protocol is that of docker-credential-helpers.
+ */
+export async function askCredentialHelper(
+  name: string,
+  server: string,
+  options: HelperOptions,
+): Promise<Credentials | undefined> {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(name)) {
+    throw new OciError("INVALID", `${JSON.stringify(name.slice(0, 100))} is no name of a credential helper`);
+  }
+  const program = `docker-credential-${name}`;
+  const { status, output } = await run(program, server, options);
+  const text = output.toString("utf8").trim();
+  if (status !== 0) {
+    if (/credentials not found|no credentials server URL|no credentials username/i.test(text)) return undefined;
+    throw new OciError("UNAUTHORIZED", `${program} failed with status ${status} for ${server}`, {
+      hint: "Run it by hand to see why, or remove it from Docker's configuration.",
+    });
+  }
+  let value: unknown;
+  try {
+    value = parseJson(output, `the answer of ${program}`);
+  } catch {
+    // The cause would quote the answer, and the answer is a secret.
+    throw new OciError("INVALID", `the answer of ${program} for ${server} is not JSON`);
+  }
+  if (!isJsonObject(value) || typeof value.Username !== "string" || typeof value.Secret !== "string") {
+    throw new OciError("INVALID", `the answer of ${program} for ${server} has no Username and Secret`);
+  }
+  if (value.Secret === "") return undefined;
+  return value.Username === "<token>"
+    ? { identityToken: value.Secret }
+    : { username: value.Username, password: value.Secret };
+}
+
+function run(program: string, input: string, options: HelperOptions): Promise<{ status: number; output: Buffer }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, ["get"], {
+      env: options.environment as NodeJS.ProcessEnv,
+      stdio: ["pipe", "pipe", "ignore"],
+      timeout: options.timeout ?? TIME_OUT,
+      killSignal: "SIGKILL",
+      windowsHide: true,
+    });
+    const chunks: Buffer[] = [];
+    let size = 0;
+    child.stdout.on("data", (chunk: Buffer) => {
+      size += chunk.byteLength;
+      if (size > MAXIMUM_OUTPUT) child.kill("SIGKILL");
+      else chunks.push(chunk);
+    });
+    // A helper that exits without reading is judged by its status.
+    child.stdin.on("error", () => {});
+    child.stdin.end(input);
+    child.on("error", (cause) => reject(cannotRun(program, cause)));
+    child.on("close", (status) => {
+      if (status === null)
+        reject(new OciError("UNAUTHORIZED", `${program} gave no answer for ${input} and was stopped`));
+      else resolve({ status, output: Buffer.concat(chunks) });
+    });
+  });
+}
+
+function cannotRun(program: string, cause: Error): OciError {
+  return new OciError("UNAUTHORIZED", `cannot run ${program}, which Docker's configuration names for credentials`, {
+    hint: "Install it, remove it from the configuration, or log in with: stowage login",
+    cause,
+  });
+}

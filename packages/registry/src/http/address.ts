@@ -1,0 +1,96 @@
+import { lookup } from "node:dns/promises";
+import { BlockList, isIP } from "node:net";
+import { OciError } from "@stowage/layout";
+
+/** Where an address leads: to this machine, to its link (which is where clouds keep their metadata service), into a private network, or anywhere. */
+export type Reach = "loopback" | "link-local" | "private" | "public";
+
+const RANGES: readonly (readonly [
+  Exclude<Reach, "public">,
+  readonly (readonly [string, number, "ipv4" | "ipv6"])[],
+])[] = [
+  [
+    "loopback",
+    [
+      ["127.0.0.0", 8, "ipv4"],
+      ["0.0.0.0", 8, "ipv4"],
+      ["::1", 128, "ipv6"],
+      ["::", 128, "ipv6"],
+    ],
+  ],
+  [
+    "link-local",
+    [
+      ["169.254.0.0", 16, "ipv4"],
+      ["fe80::", 10, "ipv6"],
+    ],
+  ],
+  [
+    "private",
+    [
+      ["10.0.0.0", 8, "ipv4"],
+      ["172.16.0.0", 12, "ipv4"],
+      ["192.168.0.0", 16, "ipv4"],
+      ["100.64.0.0", 10, "ipv4"],
+      ["fc00::", 7, "ipv6"],
+    ],
+  ],
+]; // prettier-ignore
+
+const LISTS: readonly (readonly [Exclude<Reach, "public">, BlockList])[] = RANGES.map(([reach, ranges]) => {
+  const list = new BlockList();
+  for (const [network, prefix, family] of ranges) list.addSubnet(network, prefix, family);
+  return [reach, list];
+});
+
+/** Where an IP address leads. An IPv4 address written as IPv6 counts as what it is. */
+export function reachOfAddress(address: string): Reach {
+  const plain = address.replace(/%.*$/, "");
+  const family = isIP(plain) === 6 ? "ipv6" : "ipv4";
+  return LISTS.find(([, list]) => list.check(plain, family))?.[0] ?? "public";
+}
+
+/** The host of a URL without the brackets of an IPv6 address. */
+function bareHost(url: URL): string {
+  return url.hostname.replace(/^\[|\]$/g, "");
+}
+
+/** True if the host of `url` is this machine by its name or address alone; nothing is looked up. */
+export function isLoopback(url: URL): boolean {
+  const host = bareHost(url).replace(/\.$/, "");
+  if (isIP(host) !== 0) return reachOfAddress(host) === "loopback";
+  return host === "localhost" || host.endsWith(".localhost");
+}
+
+/** The nearest place any of the addresses of the host of `url` leads to. A name that cannot be looked up counts as public. */
+export async function reachOf(url: URL): Promise<Reach> {
+  if (isLoopback(url)) return "loopback";
+  const host = bareHost(url);
+  if (isIP(host) !== 0) return reachOfAddress(host);
+  try {
+    const addresses = await lookup(host, { all: true });
+    const reaches = addresses.map(({ address }) => reachOfAddress(address));
+    return RANGES.map(([reach]) => reach).find((reach) => reaches.includes(reach)) ?? "public";
+  } catch {
+    return "public";
+  }
+}
+
+/**
+ * Fails with `DENIED` where `from`, which sent us to `to`, is farther away than `to`: a registry on the internet has no
+ * business on this machine, on its link or in its private network. A registry on this machine may point into the private network.
+ */
+export async function checkReach(from: URL, to: URL, what: string): Promise<void> {
+  if (from.hostname === to.hostname) return;
+  const target = await reachOf(to);
+  if (target === "public") return;
+  const source = await reachOf(from);
+  if (source === target || (source === "loopback" && target === "private")) return;
+  throw new OciError(
+    "DENIED",
+    `${from.host} points ${what} at ${to.host}, which is a ${target} address; that is refused`,
+    {
+      hint: "Only a registry that is on such an address itself may do so.",
+    },
+  );
+}

@@ -1,0 +1,280 @@
+import {
+  type Abortable,
+  acceptedManifestTypes,
+  collect,
+  type Descriptor,
+  type Digest,
+  descriptorOf,
+  digestOf,
+  type FetchOptions,
+  formatDescriptor,
+  Hasher,
+  isDigest,
+  isManifestType,
+  isTag,
+  isVerifiable,
+  MAXIMUM_MANIFEST_SIZE,
+  OciError,
+  parseJsonObject,
+  sniffManifestType,
+  verified,
+} from "@stowage/layout";
+import { ByteCache } from "./byte-cache.js";
+import { checkDeclaredDigest, declaredDigest, type Endpoint } from "./endpoint.js";
+import type { Answer } from "./http/answer.js";
+import { hasStatus } from "./registry-error.js";
+
+const ACCEPT = acceptedManifestTypes.join(", ");
+
+/** The manifests of one repository. Bytes that were sent or fetched are kept for a while, to be tagged or read again. */
+export class Manifests {
+  readonly #endpoint: Endpoint;
+  readonly #cache = new ByteCache(16 * 1024 * 1024);
+
+  constructor(endpoint: Endpoint) {
+    this.#endpoint = endpoint;
+  }
+
+  /**
+   * What a tag or digest stands for. HEAD suffices where the registry tells type, size and digest; otherwise the manifest is
+   * read and hashed. distribution-spec v1.1.1, "Pulling manifests".
+   */
+  async resolve(reference: string, options: Abortable = {}): Promise<Descriptor> {
+    if (!isTag(reference) && !isDigest(reference)) {
+      throw new OciError("INVALID", `${JSON.stringify(reference.slice(0, 200))} is neither a tag nor a digest`);
+    }
+    const action = `cannot resolve ${this.#endpoint.name}${isDigest(reference) ? "@" : ":"}${reference}`;
+    const head = await this.#ask(action, "HEAD", reference, options);
+    const told = head === undefined ? undefined : fromHeaders(head, reference, action);
+    return told ?? (await this.#read(action, reference, options));
+  }
+
+  /** HEAD; undefined where it failed in a way that a GET would explain. */
+  async #ask(
+    action: string,
+    method: "HEAD" | "GET",
+    reference: string,
+    options: Abortable,
+  ): Promise<Answer | undefined> {
+    try {
+      const answer = await this.#endpoint.send({
+        action,
+        method,
+        at: `manifests/${reference}`,
+        needs: "pull",
+        accept: [200],
+        headers: { accept: ACCEPT },
+        signal: options.signal,
+      });
+      if (method === "HEAD") await answer.discard();
+      return answer;
+    } catch (error) {
+      if (method === "HEAD" && hasStatus(error, 400, 403, 405, 406, 415, 500, 501)) return undefined;
+      throw error;
+    }
+  }
+
+  async #read(action: string, reference: string, options: Abortable): Promise<Descriptor> {
+    const answer = (await this.#ask(action, "GET", reference, options)) as Answer;
+    const bytes = await answer.bytes(MAXIMUM_MANIFEST_SIZE, `the manifest ${reference} from ${this.#endpoint.name}`);
+    const declared = declaredDigest(answer);
+    const wanted = isDigest(reference)
+      ? reference
+      : declared !== undefined && isVerifiable(declared)
+        ? declared
+        : undefined;
+    const hasher = wanted === undefined ? new Hasher() : Hasher.for(wanted);
+    hasher.update(bytes);
+    const digest = hasher.digest();
+    if (wanted !== undefined && wanted !== digest) {
+      throw new OciError("MISMATCH", `${action}: ${answer.url.host} sent ${digest} as ${wanted}`, {
+        hint: "The content was damaged or replaced on the way.",
+      });
+    }
+    const descriptor = { mediaType: typeOf(answer, bytes, action), digest, size: bytes.byteLength };
+    this.#cache.put(digest, bytes);
+    return descriptor;
+  }
+
+  /** The bytes of a manifest, verified. */
+  async *fetch(descriptor: Descriptor, options: FetchOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+    const bytes = await this.bytes(descriptor, options);
+    yield options.from === undefined ? bytes : bytes.subarray(options.from);
+  }
+
+  /** All bytes of a manifest, verified. Fails with `LIMIT` where it is declared larger than what is read at once. */
+  async bytes(descriptor: Descriptor, options: Abortable = {}): Promise<Uint8Array> {
+    const kept = this.#cache.get(descriptor.digest);
+    if (kept !== undefined && kept.byteLength === descriptor.size) return kept;
+    const action = `cannot fetch ${formatDescriptor(descriptor)} from ${this.#endpoint.name}`;
+    if (descriptor.size > MAXIMUM_MANIFEST_SIZE) {
+      throw new OciError("LIMIT", `${action}: manifests of more than ${MAXIMUM_MANIFEST_SIZE} bytes are not read`);
+    }
+    const answer = await this.#endpoint.send({
+      action,
+      method: "GET",
+      at: `manifests/${descriptor.digest}`,
+      needs: "pull",
+      accept: [200],
+      headers: {
+        accept: [descriptor.mediaType, ...acceptedManifestTypes.filter((type) => type !== descriptor.mediaType)].join(
+          ", ",
+        ),
+      },
+      signal: options.signal,
+    });
+    const where = `${formatDescriptor(descriptor)} from ${this.#endpoint.name}`;
+    const bytes = await collect(verified(answer.stream(), descriptor, where), MAXIMUM_MANIFEST_SIZE);
+    this.#cache.put(descriptor.digest, bytes);
+    return bytes;
+  }
+
+  /** The manifest a tag stands for, with the mark of its version for a conditional PUT; undefined where the tag is not there. */
+  async read(
+    tag: string,
+    options: Abortable = {},
+  ): Promise<{ bytes: Uint8Array; mediaType: string | undefined; etag: string | undefined } | undefined> {
+    const answer = await this.#endpoint.send({
+      action: `cannot read ${this.#endpoint.name}:${tag}`,
+      method: "GET",
+      at: `manifests/${tag}`,
+      needs: "pull",
+      accept: [200, 404],
+      headers: { accept: ACCEPT },
+      signal: options.signal,
+    });
+    if (answer.status === 404) {
+      await answer.discard();
+      return undefined;
+    }
+    const bytes = await answer.bytes(MAXIMUM_MANIFEST_SIZE, `${this.#endpoint.name}:${tag}`);
+    return { bytes, mediaType: answer.mediaType, etag: answer.header("etag") };
+  }
+
+  /** True if the repository has the manifest with the declared size. */
+  async has(descriptor: Descriptor, needs: "pull" | "push", options: Abortable = {}): Promise<boolean> {
+    const answer = await this.#endpoint.send({
+      action: `cannot look for ${formatDescriptor(descriptor)} in ${this.#endpoint.name}`,
+      method: "HEAD",
+      at: `manifests/${descriptor.digest}`,
+      needs,
+      accept: [200, 404],
+      headers: {
+        accept: [descriptor.mediaType, ...acceptedManifestTypes.filter((type) => type !== descriptor.mediaType)].join(
+          ", ",
+        ),
+      },
+      signal: options.signal,
+    });
+    await answer.discard();
+    return answer.status === 200 && (answer.length === undefined || answer.length === descriptor.size);
+  }
+
+  /**
+   * PUTs exactly these bytes, under the digest or under a tag, and returns the answer. Fails with `MISMATCH` where the
+   * registry then names another digest. distribution-spec v1.1.1, "Pushing manifests".
+   */
+  async put(
+    reference: string,
+    bytes: Uint8Array,
+    mediaType: string,
+    options: Abortable & { readonly etag?: string | undefined; readonly digest?: Digest } = {},
+  ): Promise<Answer> {
+    const digest = options.digest ?? descriptorOf(bytes, mediaType).digest;
+    const action = `cannot push the manifest ${reference === digest ? digest : `${digest} as ${reference}`} to ${this.#endpoint.name}`;
+    const answer = await this.#endpoint.send({
+      action,
+      method: "PUT",
+      at: `manifests/${reference}`,
+      needs: "push",
+      accept: [200, 201, 202],
+      headers: { "content-type": mediaType, ...(options.etag === undefined ? {} : { "if-match": options.etag }) },
+      body: bytes,
+      signal: options.signal,
+    });
+    await answer.discard();
+    checkDeclaredDigest(answer, digest, action);
+    this.#cache.put(digest, bytes);
+    return answer;
+  }
+
+  /**
+   * Lets a tag stand for a manifest that is present. The bytes are those kept from pushing or fetching it, or are fetched. A
+   * registry that refuses to write a tag again is satisfied where the tag stands for the manifest already.
+   */
+  async tag(tag: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
+    if (!isTag(tag)) throw new OciError("INVALID", `${JSON.stringify(tag.slice(0, 200))} is no tag`);
+    if (!isManifestType(descriptor.mediaType)) {
+      throw new OciError("INVALID", `cannot tag ${formatDescriptor(descriptor)}: a registry tags manifests only`);
+    }
+    const bytes = await this.bytes(descriptor, options);
+    // Under a tag a registry hashes with sha256, whatever the content was pushed with.
+    const digest = digestOf(bytes);
+    try {
+      await this.put(tag, bytes, descriptor.mediaType, { signal: options.signal, digest });
+    } catch (error) {
+      if (!hasStatus(error, 400, 403, 405, 409, 412)) throw error;
+      const current = await this.resolve(tag, options).catch(() => undefined);
+      if (current?.digest !== descriptor.digest) throw error;
+    }
+  }
+
+  /** Deletes a tag and nothing else. Fails with `NOT_FOUND`, and with `UNSUPPORTED` where the registry does not do that. */
+  async untag(tag: string, options: Abortable = {}): Promise<void> {
+    if (!isTag(tag)) throw new OciError("INVALID", `${JSON.stringify(tag.slice(0, 200))} is no tag`);
+    const action = `cannot delete the tag ${this.#endpoint.name}:${tag}`;
+    try {
+      const answer = await this.#endpoint.send({
+        action,
+        method: "DELETE",
+        at: `manifests/${tag}`,
+        needs: "delete",
+        accept: [200, 202, 204],
+        signal: options.signal,
+      });
+      await answer.discard();
+    } catch (error) {
+      if (!hasStatus(error, 400, 405)) throw error;
+      throw new OciError("UNSUPPORTED", `${action}: the registry does not delete tags`, {
+        hint: "Deleting the manifest instead would delete all its tags, so that is not done.",
+        cause: error,
+      });
+    }
+  }
+}
+
+/** The descriptor that the headers of an answer to HEAD tell; undefined where they do not tell enough. */
+function fromHeaders(head: Answer, reference: string, action: string): Descriptor | undefined {
+  const { mediaType, length } = head;
+  if (isDigest(reference)) checkDeclaredDigest(head, reference, action);
+  const digest = isDigest(reference) ? reference : declaredDigest(head);
+  if (
+    digest === undefined ||
+    length === undefined ||
+    length === 0 ||
+    mediaType === undefined ||
+    !isManifestType(mediaType)
+  )
+    return undefined;
+  return { mediaType, digest, size: length };
+}
+
+/** The type of a manifest that was read: what it says itself, which the header may not contradict. */
+function typeOf(answer: Answer, bytes: Uint8Array, action: string): string {
+  const sniffed = sniffManifestType(parseJsonObject(bytes, `the manifest from ${answer.url.host}`));
+  const declared = answer.mediaType;
+  if (sniffed !== undefined && declared !== undefined && isManifestType(declared) && declared !== sniffed) {
+    throw new OciError("INVALID", `${action}: ${answer.url.host} calls it ${declared}, it calls itself ${sniffed}`);
+  }
+  const type = sniffed ?? (declared !== undefined && isManifestType(declared) ? declared : undefined);
+  if (type !== undefined) return type;
+  throw new OciError(
+    "UNSUPPORTED",
+    `${action}: it is ${declared ?? "of unknown type"}, which is no OCI or Docker manifest`,
+    {
+      hint: declared?.includes("manifest.v1+")
+        ? "It is an image of Docker schema 1. Push it again with a current tool."
+        : undefined,
+    },
+  );
+}

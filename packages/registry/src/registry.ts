@@ -1,0 +1,186 @@
+import { OciError } from "@stowage/layout";
+import { type Authorization, Authorizer } from "./auth/authorizer.js";
+import type { CredentialLookup } from "./auth/credentials.js";
+import type { Scope } from "./auth/scope.js";
+import { checkReach, isLoopback } from "./http/address.js";
+import type { Answer } from "./http/answer.js";
+import { Retry, type RetryOptions } from "./http/retry.js";
+import { sameOrigin } from "./http/url.js";
+import { answerError, isTemporaryStatus, RegistryError } from "./registry-error.js";
+import type { Request, Transport } from "./transport.js";
+
+/** How one registry is reached. */
+export interface RegistryOptions extends RetryOptions {
+  /** As the user names it. */
+  readonly host: string;
+  /** Use http instead of https: for all hosts or for the hosts named. This machine is reached over http unless it is `false`. */
+  readonly plainHttp?: boolean | readonly string[] | undefined;
+  /** Hosts (with port) of token servers that may have the credentials of any registry. */
+  readonly trustedRealms?: readonly string[] | undefined;
+  /** More headers for each request to the registry. They do not go anywhere else. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly lookup: CredentialLookup;
+  readonly transport: Transport;
+}
+
+/** A request to a registry, or to where its upload sessions live. */
+export interface RegistryRequest extends Request {
+  readonly scopes: readonly Scope[];
+  /** The statuses that mean success. Any other is an error. */
+  readonly accept: readonly number[];
+  /** Leave an answer that redirects to another origin unfollowed; it is then judged by `accept`. Default: follow. */
+  readonly stayHere?: boolean;
+  /** Do not repeat it where it fails for a while, because the caller does something else then. */
+  readonly once?: boolean;
+}
+
+/** More redirects than this are a loop. */
+const MAXIMUM_HOPS = 10;
+/** The headers that go along to another origin: what is wanted, and nothing about who wants it. */
+const PORTABLE_HEADERS: ReadonlySet<string> = new Set(["accept", "accept-encoding", "content-type", "range"]);
+
+/** One registry: its address, what it has been shown, and how long it asked to wait. */
+export class Registry {
+  /** As the user names it. */
+  readonly host: string;
+  readonly url: URL;
+  readonly retry: Retry;
+  readonly #options: RegistryOptions;
+  readonly #authorizer: Authorizer;
+
+  constructor(options: RegistryOptions) {
+    this.#options = options;
+    this.host = options.host;
+    this.url = registryUrl(options.host, options.plainHttp);
+    this.retry = new Retry(options);
+    this.#authorizer = new Authorizer({
+      host: this.host,
+      registry: this.url,
+      lookup: options.lookup,
+      trustedRealms: options.trustedRealms ?? [],
+      exchange: (request) => this.#exchangeForToken(request),
+    });
+  }
+
+  /**
+   * Sends the request: with what the registry wants to see, following redirects, again where it fails for a while. The
+   * answer has one of the accepted statuses. Fails with a {@link RegistryError} otherwise, with `DENIED` where a redirect or a
+   * token server is refused, and with the signal's reason.
+   */
+  async send(request: RegistryRequest): Promise<Answer> {
+    const attempt = (): Promise<Answer> => this.#attempt(request);
+    return request.once ? attempt() : this.retry.run(attempt, request.signal);
+  }
+
+  async #attempt(request: RegistryRequest): Promise<Answer> {
+    const { scopes, signal } = request;
+    let shown = await this.#authorizer.authorization(scopes, signal);
+    let { answer, own } = await this.#follow(request, this.url, shown.header, request.stayHere ?? false);
+    // Twice: a kept token may have been refused because it is old, the new one because it allows too little.
+    for (let round = 0; round < 2 && answer.status === 401 && own; round++) {
+      const next: Authorization | undefined = await this.#authorizer.answer(answer, scopes, shown, signal);
+      if (next === undefined) break;
+      await answer.discard();
+      shown = next;
+      ({ answer, own } = await this.#follow(request, this.url, shown.header, request.stayHere ?? false));
+    }
+    if (request.accept.includes(answer.status)) return answer;
+    throw await answerError(request.action, answer, { host: this.host, authenticated: shown.authenticated });
+  }
+
+  /**
+   * A token server gets no redirect to elsewhere followed: the request holds what must not go there. Where it fails for a
+   * while, the request that needs the token is repeated, and asks again.
+   */
+  async #exchangeForToken(request: Request): Promise<Answer> {
+    const authorization = request.headers?.authorization;
+    const { answer } = await this.#follow(request, request.url, authorization, true);
+    if (!isTemporaryStatus(answer.status)) return answer;
+    throw await answerError(request.action, answer, { host: this.host, authenticated: authorization !== undefined });
+  }
+
+  /**
+   * Sends the request to where redirects lead. `authorization` and the headers that are not portable go to `origin` only, and
+   * not any more once another origin has been asked. `own` tells that no other was.
+   */
+  async #follow(
+    request: Request,
+    origin: URL,
+    authorization: string | undefined,
+    stayHere: boolean,
+  ): Promise<{ answer: Answer; own: boolean }> {
+    let url = request.url;
+    let own = sameOrigin(url, origin);
+    for (let hops = 0; ; hops++) {
+      const answer = await this.#options.transport.exchange({
+        ...request,
+        url,
+        headers: this.#headers(request, own, authorization),
+      });
+      const next = redirectTarget(answer);
+      if (next === undefined || (stayHere && !sameOrigin(next, origin))) return { answer, own };
+      await answer.discard();
+      if (hops >= MAXIMUM_HOPS) throw refusal(request, answer, `${url.host} redirects more than ${MAXIMUM_HOPS} times`);
+      if (!isRead(request.method) && answer.status !== 307 && answer.status !== 308) {
+        throw refusal(
+          request,
+          answer,
+          `${url.host} answered ${answer.status} to a ${request.method}, which cannot be followed`,
+        );
+      }
+      await checkStep(request.action, url, next);
+      own = own && sameOrigin(next, origin);
+      url = next;
+    }
+  }
+
+  #headers(request: Request, own: boolean, authorization: string | undefined): Record<string, string> {
+    const headers = { "accept-encoding": "identity", ...request.headers };
+    if (!own) return Object.fromEntries(Object.entries(headers).filter(([name]) => PORTABLE_HEADERS.has(name)));
+    const custom = sameOrigin(request.url, this.url) ? this.#options.headers : {};
+    return { ...custom, ...headers, ...(authorization === undefined ? {} : { authorization }) };
+  }
+}
+
+/** Fails with `DENIED` where a registry leads from https to http, or nearer than it is itself. */
+export async function checkStep(action: string, from: URL, to: URL): Promise<void> {
+  if (from.protocol === "https:" && to.protocol !== "https:") {
+    throw new OciError(
+      "DENIED",
+      `${action}: ${from.host} leads from https to ${to.protocol.slice(0, -1)} on ${to.host}; that is refused`,
+      {
+        hint: "A proxy in front of the registry may hide from it that clients use https (X-Forwarded-Proto).",
+      },
+    );
+  }
+  if (!sameOrigin(from, to)) await checkReach(from, to, "a request");
+}
+
+/** Where a registry is. Docker Hub's name and its address differ. */
+export function registryUrl(host: string, plainHttp?: boolean | readonly string[]): URL {
+  const url = new URL(`https://${host === "docker.io" ? "registry-1.docker.io" : host}`);
+  const plain = typeof plainHttp === "boolean" ? plainHttp : (plainHttp?.includes(host) ?? false) || isLoopback(url);
+  return plain ? new URL(`http://${url.host}`) : url;
+}
+
+function isRead(method: string): boolean {
+  return method === "GET" || method === "HEAD";
+}
+
+/** Where the answer redirects to; undefined where it does not, or not to anything that can be asked. */
+function redirectTarget(answer: Answer): URL | undefined {
+  if (![301, 302, 303, 307, 308].includes(answer.status)) return undefined;
+  const location = answer.header("location");
+  if (location === undefined || !URL.canParse(location, answer.url.href)) return undefined;
+  const url = new URL(location, answer.url);
+  url.hash = "";
+  return /^https?:$/.test(url.protocol) ? url : undefined;
+}
+
+function refusal(request: Request, answer: Answer, problem: string): RegistryError {
+  return new RegistryError("REGISTRY", `${request.action}: ${problem}`, {
+    method: request.method,
+    url: answer.url,
+    status: answer.status,
+  });
+}

@@ -1,0 +1,159 @@
+import {
+  type Abortable,
+  type Content,
+  collect,
+  type Descriptor,
+  type FetchOptions,
+  formatDescriptor,
+  isManifestType,
+  MAXIMUM_MANIFEST_SIZE,
+  type Manifest,
+  OciError,
+  type Presence,
+  type PushOptions,
+  parseJsonObject,
+  parseManifest,
+  type ReferrersOptions,
+  type Target,
+  verified,
+} from "@stowage/layout";
+import { fetchBlob, hasBlob } from "./blobs.js";
+import type { Endpoint } from "./endpoint.js";
+import type { Answer } from "./http/answer.js";
+import { inTurn } from "./in-turn.js";
+import { Manifests } from "./manifests.js";
+import { Referrers } from "./referrers.js";
+import { listTags } from "./tags.js";
+import { pushBlob } from "./upload.js";
+
+/** A repository on a registry. Made by `openRepository` or a client. */
+export class Repository implements Target {
+  /** As the user names it: `docker.io/library/alpine`. */
+  readonly name: string;
+  /** A registry takes a manifest only when all it points at is there. */
+  readonly closed = true;
+  readonly #endpoint: Endpoint;
+  readonly #owner: { close(): Promise<void> };
+  readonly #manifests: Manifests;
+  readonly #referrers: Referrers;
+
+  constructor(endpoint: Endpoint, owner: { close(): Promise<void> }) {
+    this.#endpoint = endpoint;
+    this.#owner = owner;
+    this.name = endpoint.name;
+    this.#manifests = new Manifests(endpoint);
+    this.#referrers = new Referrers(endpoint, this.#manifests);
+  }
+
+  /**
+   * The manifest a tag or digest stands for. Fails with `NOT_FOUND`; with `MISMATCH` where what the registry sends is not what it
+   * says; with `UNSUPPORTED` where it is no OCI or Docker manifest. distribution-spec v1.1.1, "Pulling manifests".
+   */
+  resolve(reference: string, options: Abortable = {}): Promise<Descriptor> {
+    return this.#manifests.resolve(reference, options);
+  }
+
+  /** The verified bytes of a manifest or blob, which one the media type tells. distribution-spec v1.1.1, "Pull". */
+  fetch(descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
+    return isManifestType(descriptor.mediaType)
+      ? this.#manifests.fetch(descriptor, options)
+      : fetchBlob(this.#endpoint, descriptor, options);
+  }
+
+  /** The manifests with this subject, each read and checked. distribution-spec v1.1.1, "Listing Referrers". */
+  async *referrers(subject: Descriptor, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {
+    yield* await this.#referrers.list(subject.digest, options);
+  }
+
+  /** The tags in bytewise order. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags". */
+  async *tags(options: Abortable = {}): AsyncIterable<string> {
+    yield* await listTags(this.#endpoint, options);
+  }
+
+  /** True if the manifest or blob is there with the declared size. */
+  has(descriptor: Descriptor, options: Abortable = {}): Promise<boolean> {
+    return isManifestType(descriptor.mediaType)
+      ? this.#manifests.has(descriptor, "pull", options)
+      : hasBlob(this.#endpoint, descriptor, "pull", options);
+  }
+
+  /**
+   * Makes content present. A blob is mounted where it comes from another repository of the same registry. A manifest with a
+   * `subject` is found by `referrers` afterwards: the registry lists it, or it is put on the list under the referrers tag. Fails with
+   * `MISMATCH` where the bytes are wrong; nothing is stored then. distribution-spec v1.1.1, "Push".
+   */
+  async push(content: Content, options: PushOptions = {}): Promise<Presence> {
+    if (isManifestType(content.descriptor.mediaType)) return this.#pushManifest(content, options);
+    return pushBlob(this.#endpoint, content, this.#mountable(content), options);
+  }
+
+  /** Lets a tag stand for a manifest that is present. Fails with `NOT_FOUND` where it is not, and with `CONFLICT` or `DENIED` where the registry keeps tags as they are. */
+  tag(reference: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
+    return this.#manifests.tag(reference, descriptor, options);
+  }
+
+  /**
+   * Deletes a tag and nothing else. Fails with `NOT_FOUND`, and with `UNSUPPORTED` where the registry refuses.
+   * distribution-spec v1.1.1, "Deleting tags".
+   */
+  untag(reference: string, options: Abortable = {}): Promise<void> {
+    return this.#manifests.untag(reference, options);
+  }
+
+  /** Closes the client this repository was made by, and with it all other repositories of that client. */
+  close(): Promise<void> {
+    return this.#owner.close();
+  }
+
+  /** The name of the repository the content can be mounted from, where it comes from one on the same registry. */
+  #mountable({ origin }: Content): string | undefined {
+    if (!(origin instanceof Repository) || origin.#endpoint.registry.url.href !== this.#endpoint.registry.url.href)
+      return undefined;
+    const { repository } = origin.#endpoint;
+    return repository === this.#endpoint.repository ? undefined : repository;
+  }
+
+  async #pushManifest(content: Content, options: PushOptions): Promise<Presence> {
+    const { descriptor } = content;
+    if (await this.#manifests.has(descriptor, "push", options)) {
+      await this.#ensurePresentReferrer(descriptor, options);
+      return "present";
+    }
+    if (descriptor.size > MAXIMUM_MANIFEST_SIZE) {
+      throw new OciError(
+        "LIMIT",
+        `${formatDescriptor(descriptor)} is larger than the ${MAXIMUM_MANIFEST_SIZE} bytes a manifest may have`,
+      );
+    }
+    const bytes = await collect(verified(content.open(), descriptor), MAXIMUM_MANIFEST_SIZE);
+    const manifest = manifestWithSubject(bytes, descriptor);
+    if (manifest?.subject === undefined) await this.#put(descriptor, bytes, options);
+    else {
+      // Registries were seen to lose referrers of one subject that arrive at the same time.
+      await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, async () => {
+        const answer = await this.#put(descriptor, bytes, options);
+        await this.#referrers.ensure(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
+      });
+    }
+    options.onBytes?.(bytes.byteLength);
+    return "written";
+  }
+
+  #put(descriptor: Descriptor, bytes: Uint8Array, { signal }: Abortable): Promise<Answer> {
+    return this.#manifests.put(descriptor.digest, bytes, descriptor.mediaType, { signal, digest: descriptor.digest });
+  }
+
+  /** A manifest that is present may still be missing on the list of its subject: the push that brought it may not have got that far. */
+  async #ensurePresentReferrer(descriptor: Descriptor, options: Abortable): Promise<void> {
+    if (await this.#referrers.offered(options)) return;
+    const manifest = manifestWithSubject(await this.#manifests.bytes(descriptor, options), descriptor);
+    if (manifest !== undefined) await this.#referrers.ensure(descriptor, manifest, undefined, options);
+  }
+}
+
+/** The manifest, if it has a subject. One without is not looked at closer: whether it is acceptable is for the registry to say. */
+function manifestWithSubject(bytes: Uint8Array, descriptor: Descriptor): Manifest | undefined {
+  const where = formatDescriptor(descriptor);
+  const { subject } = parseJsonObject(bytes, where);
+  return subject === undefined || subject === null ? undefined : parseManifest(bytes, descriptor.mediaType, where);
+}

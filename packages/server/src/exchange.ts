@@ -1,0 +1,145 @@
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { type Digest, isDigest, isVerifiable } from "@stowage/layout";
+import { Refusal } from "./errors.js";
+
+/** What is read of a request body that nobody wants, in bytes, so that the client gets to see the answer. */
+const DISCARDED = 64 * 1024 * 1024;
+
+/** One request and its answer. */
+export class Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly method: string;
+  /** The path as it was sent, without the query. */
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly #abort = new AbortController();
+  #reading = false;
+  #taken = false;
+  #cut = false;
+
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.request = request;
+    this.response = response;
+    this.method = request.method ?? "GET";
+    const url = request.url ?? "/";
+    const mark = url.indexOf("?");
+    this.path = mark < 0 ? url : url.slice(0, mark);
+    this.query = new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1));
+    response.once("close", () => {
+      if (!response.writableFinished) this.#abort.abort(new Error("the client has gone"));
+    });
+  }
+
+  /** Aborted when the client goes before it has the answer. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** True once nobody is there any more to take an answer. */
+  get gone(): boolean {
+    if (this.#cut) return false;
+    return this.signal.aborted || this.request.errored !== null || this.response.destroyed;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.request.headers[name];
+    return Array.isArray(value) ? value.join(", ") : value;
+  }
+
+  /** The length of the body in bytes; undefined where the client does not say, and 0 where there is none. */
+  get contentLength(): number | undefined {
+    if (this.request.headers["transfer-encoding"] !== undefined) return undefined;
+    return Number(this.request.headers["content-length"] ?? 0);
+  }
+
+  /** True while nothing can happen before the client sends or reads something. */
+  get waitsForClient(): boolean {
+    return this.#reading || this.response.writableLength > 0 || this.response.writableEnded;
+  }
+
+  /** The bytes of the request, once. Leaving early does not break the connection. */
+  async *body(): AsyncGenerator<Uint8Array, void, undefined> {
+    if (this.#taken) throw new TypeError("the body of a request can be read once");
+    this.#taken = true;
+    const chunks = this.request.iterator({ destroyOnReturn: false });
+    for (;;) {
+      this.#reading = true;
+      const { done, value } = await chunks.next();
+      this.#reading = false;
+      if (done === true) return;
+      yield value as Uint8Array;
+    }
+  }
+
+  /** Reads the rest of the body, if there is any, and forgets it. */
+  async finishBody(): Promise<void> {
+    if (this.request.complete && this.request.readableLength === 0) return;
+    this.#reading = true;
+    for await (const _chunk of this.request.iterator({ destroyOnReturn: false }));
+    this.#reading = false;
+  }
+
+  /** Answers. The body is left out for HEAD, its length is not. */
+  send(status: number, headers: OutgoingHttpHeaders = {}, body?: Uint8Array): void {
+    this.#discardBody();
+    const length = status === 204 ? {} : { "Content-Length": body?.byteLength ?? 0 };
+    this.response.writeHead(status, { ...length, ...headers });
+    this.response.end(this.method === "HEAD" ? undefined : body);
+  }
+
+  sendJson(status: number, value: unknown, headers: OutgoingHttpHeaders = {}): void {
+    const body = Buffer.from(JSON.stringify(value));
+    this.send(status, { "Content-Type": "application/json", ...headers }, body);
+  }
+
+  /** Answers with a stream, as fast as the client takes it. Where the stream fails, the connection is cut: the client must not take a part for the whole. */
+  async stream(status: number, headers: OutgoingHttpHeaders, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+    const { response } = this;
+    response.writeHead(status, headers);
+    try {
+      for await (const chunk of bytes) {
+        if (response.destroyed) return;
+        if (!response.write(chunk)) await new Promise<void>((resolve) => this.#onceWritable(resolve));
+      }
+      response.end();
+    } catch (error) {
+      this.#cut = !this.gone;
+      response.destroy();
+      throw error;
+    }
+  }
+
+  #onceWritable(resume: () => void): void {
+    const { response } = this;
+    if (response.destroyed) {
+      resume();
+      return;
+    }
+    const done = (): void => {
+      response.off("drain", done);
+      response.off("close", done);
+      resume();
+    };
+    response.on("drain", done);
+    response.on("close", done);
+  }
+
+  /** A client that still sends when the answer comes would lose it, were the connection closed right away. */
+  #discardBody(): void {
+    const { request } = this;
+    if (request.complete) return;
+    let size = 0;
+    request.on("data", (chunk: Uint8Array) => {
+      size += chunk.byteLength;
+      if (size > DISCARDED) request.destroy();
+    });
+    request.on("error", () => {});
+  }
+}
+
+/** The digest in a path or query, or a refusal with 400. Content under it can be verified here. */
+export function digestIn(text: string | null | undefined): Digest {
+  if (typeof text === "string" && isDigest(text) && isVerifiable(text)) return text;
+  throw new Refusal(400, "DIGEST_INVALID", "not a sha256 or sha512 digest");
+}

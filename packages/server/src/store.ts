@@ -1,0 +1,29 @@
+import type { Abortable, Bytes, Descriptor, Digest, DigestAlgorithm, PushOptions, Target } from "@stowage/layout";
+
+/** One repository of a {@link Store}. References are tags and digests, never full names. */
+export interface Repository extends Target {
+  /** The size in bytes of the content with this digest, or undefined where it is not there. */
+  size(digest: Digest): Promise<number | undefined>;
+  /** Stores bytes whose digest is not known yet. Where `bytes` fails, nothing was stored. */
+  write(
+    bytes: Bytes,
+    mediaType: string,
+    options?: PushOptions & { readonly algorithm?: DigestAlgorithm },
+  ): Promise<Descriptor>;
+  /** Removes a tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */
+  untag(reference: string, options?: Abortable): Promise<void>;
+}
+
+/** What a server keeps its repositories in. */
+export interface Store {
+  /** What this is, for messages. */
+  readonly name: string;
+  /**
+   * The repository with this name, or undefined where it is not there. With `create` it is made, or at least promised: the
+   * first content written makes it. `name` is a valid repository name. Fails with `INVALID` where this store cannot hold
+   * a repository of that name and with `CONFLICT` where another one is in its way.
+   */
+  repository(name: string, options?: { readonly create?: boolean }): Promise<Repository | undefined>;
+  /** The names of the repositories, each once, in bytewise order. */
+  repositories(options?: Abortable): AsyncIterable<string>;
+}
