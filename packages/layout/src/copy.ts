@@ -121,7 +121,11 @@ class CopyRun {
     while (this.#manifests.length > 0) {
       const subjects = this.#manifests;
       this.#manifests = [];
-      await Promise.all(subjects.map(({ descriptor, path }) => this.#referrersOf(descriptor, path)));
+      const listed = await allSettledOrThrow(
+        subjects.map(({ descriptor, path }) => this.#slots.run(() => this.#referrersOf(descriptor, path))),
+      );
+      // In the order of the subjects: which listing was the quickest must not show in an archive.
+      await allSettledOrThrow(listed.flat().map(({ referrer, path }) => this.#copyReferrer(referrer, path)));
     }
   }
 
@@ -172,20 +176,25 @@ class CopyRun {
     this.#manifests.push({ descriptor, path });
   }
 
-  async #referrersOf(subject: Descriptor, path: GraphPath): Promise<void> {
+  async #referrersOf(subject: Descriptor, path: GraphPath): Promise<{ referrer: Descriptor; path: GraphPath }[]> {
     const choice = this.#options.referrers ?? "all";
+    const found: { referrer: Descriptor; path: GraphPath }[] = [];
     for await (const referrer of this.#source.referrers(subject, this.#options)) {
       if (typeof choice === "function" && !choice(referrer)) continue;
-      // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
-      if (this.#claims.has(visitKey(referrer))) continue;
-      this.#found++;
-      const step = [...path, referrerStep(referrer)];
-      try {
-        await this.part(plainDescriptor(referrer), step);
-      } catch (error) {
-        this.#options.signal?.throwIfAborted();
-        this.#failures.push({ descriptor: referrer, path: step, error });
-      }
+      found.push({ referrer, path: [...path, referrerStep(referrer)] });
+    }
+    return found;
+  }
+
+  async #copyReferrer(referrer: Descriptor, path: GraphPath): Promise<void> {
+    // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
+    if (this.#claims.has(visitKey(referrer))) return;
+    this.#found++;
+    try {
+      await this.part(plainDescriptor(referrer), path);
+    } catch (error) {
+      this.#options.signal?.throwIfAborted();
+      this.#failures.push({ descriptor: referrer, path, error });
     }
   }
 
@@ -237,10 +246,11 @@ class Slots {
 }
 
 /** Waits for all, so that nothing is still being written when the first failure is reported. */
-async function allSettledOrThrow(work: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(work)) {
+async function allSettledOrThrow<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  return (await Promise.allSettled(work)).map((result) => {
     if (result.status === "rejected") throw result.reason;
-  }
+    return result.value;
+  });
 }
 
 const locatedErrors = new WeakSet<OciError>();

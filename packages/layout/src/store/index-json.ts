@@ -1,5 +1,5 @@
 import { type Descriptor, parseAnnotations, parseDescriptor } from "../model/descriptor.js";
-import { isDigest } from "../model/digest.js";
+import { isDigest, isVerifiable } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
 import { isJsonObject, parseJsonObject } from "../model/json.js";
 import type { ImageIndex } from "../model/manifest.js";
@@ -57,7 +57,11 @@ export function isNamed(entry: Descriptor): boolean {
  * `CONFLICT` where the name stands for several digests.
  */
 export function findEntry(index: LayoutIndex, reference: string, where: string): Descriptor | undefined {
-  if (isDigest(reference)) return index.manifests.find((entry) => entry.digest === reference);
+  if (isDigest(reference)) {
+    const entry = index.manifests.find((other) => other.digest === reference);
+    // alpine:3 has the form of a digest of some algorithm, and is a name.
+    if (entry !== undefined || isVerifiable(reference)) return entry;
+  }
   const exact = index.manifests.filter((entry) => refName(entry) === reference);
   const found = exact.length > 0 ? exact : index.manifests.filter((entry) => refName(entry)?.endsWith(`:${reference}`));
   const digests = new Set(found.map((entry) => entry.digest));
