@@ -16,7 +16,11 @@ export function createdAt(text: string | undefined, environment: NodeJS.ProcessE
   if (text === "now") return formatTime(new Date());
   const seconds = parseSeconds(text);
   if (seconds !== undefined) return formatTime(new Date(seconds * 1000));
-  if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/.test(text)) return formatTime(new Date(text));
+  if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/.test(text)) {
+    // Date takes the 30th of February for the 2nd of March.
+    const day = new Date(`${text.slice(0, 10)}T00:00:00Z`);
+    if (Number.isNaN(day.getTime()) || day.toISOString().startsWith(text.slice(0, 10))) return formatTime(new Date(text));
+  }
   throw new OciError(
     "INVALID",
     `the time of creation is neither a number of seconds nor a time: ${JSON.stringify(text)}`,
