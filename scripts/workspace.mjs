@@ -15,8 +15,13 @@ const tasks = {
     ["node", "scripts/tour.mjs"],
   ],
   test: [
-    ["turbo", "run", "build", "bundle"],
+    ["turbo", "run", "build"],
     ["vitest", "run"],
+  ],
+  check: [
+    ["turbo", "run", "build"],
+    ["biome", "check", "."],
+    ["tsc", "-p", "test/tsconfig.json"],
   ],
 };
 

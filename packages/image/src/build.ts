@@ -6,6 +6,7 @@ import {
   type Descriptor,
   descriptorOf,
   encodeJson,
+  formatTime,
   hostPlatform,
   type ImageManifest,
   mediaTypes,
@@ -13,15 +14,16 @@ import {
   OciError,
   type Platform,
   type Presence,
+  sourceDateEpoch,
 } from "@stowage/layout";
 import { type BaseImage, isNondistributable, type ReadBase, readBase, toOciLayer } from "./base.js";
 import type { Compression } from "./compression.js";
-import { type ConfigChanges, formatTime, type History, makeConfig, platformOf, sorted } from "./config.js";
+import { type ConfigChanges, type History, makeConfig, platformOf, sorted } from "./config.js";
 import type { BuildTarget } from "./content-writer.js";
 import type { FileTreeOptions } from "./file-tree.js";
 import { type Layer, type LayerSource, writeLayer } from "./layer.js";
+import { LowerPaths } from "./lower-paths.js";
 import type { FileMapping } from "./mapping.js";
-import { sourceDateEpoch } from "./source-date-epoch.js";
 
 /** What {@link build} tells while it works. Layers are counted from 0, without those of the base. */
 export type BuildEvent =
@@ -34,7 +36,7 @@ export type BuildEvent =
   | { readonly type: "tag"; readonly tag: string };
 
 /** The options of {@link build}. */
-export interface BuildOptions extends FileTreeOptions, Omit<ConfigChanges, "created">, Abortable {
+export interface BuildOptions extends Omit<FileTreeOptions, "below">, Omit<ConfigChanges, "created">, Abortable {
   /** `SRC[:DEST]` each, all in one layer, above those of `layers`. */
   readonly files?: readonly (string | FileMapping)[] | undefined;
   /** One layer each, the first at the bottom. */
@@ -68,9 +70,12 @@ export interface BuildResult {
 }
 
 /**
- * Builds an image from files and stores it in `target`. The same inputs give the same digest on every machine. The image is
- * an OCI image, also on a Docker base, whose layers and their digests stay what they are. Tags are
- * set last, when all content is there.
+ * Builds an image from files and stores it in `target`. The same inputs give the same digest on every machine. Tags are set
+ * last, when all content is there.
+ *
+ * A base keeps its layers, its directories keep their mode and owner, and files for a directory that is a link in it go to
+ * where the link points (see {@link LowerPaths}; for that the layers of the base are read once). The result is an OCI image,
+ * also on a Docker base: media types are converted, bytes and digests of layers stay.
  *
  * Fails with `NOT_FOUND` where a source or the base is missing, with `INVALID` where an option breaks the spec or where the
  * image would have no layer, and as {@link writeLayer} does.
@@ -102,10 +107,11 @@ export async function build(target: BuildTarget, options: BuildOptions): Promise
   if (base !== undefined) onEvent?.({ type: "base", descriptor: base.descriptor, platform });
 
   const baseLayers = base === undefined ? [] : await copyBaseLayers(target, options.base as BaseImage, base, options);
+  const below = await pathsBelow(target, baseLayers, sources, signal);
   const layers: Layer[] = [];
   for (const [index, source] of sources.entries()) {
     const onBytes = (bytes: number): void => onEvent?.({ type: "bytes", layer: index, bytes });
-    const result = await writeLayer(target, source, { ...options, mtime: options.mtime ?? epoch, onBytes });
+    const result = await writeLayer(target, source, { ...options, mtime: options.mtime ?? epoch, below, onBytes });
     layers.push(result);
     onEvent?.({ type: "layer", layer: index, result });
   }
@@ -138,6 +144,7 @@ export async function build(target: BuildTarget, options: BuildOptions): Promise
     await target.tag(tag, descriptor, { signal });
     onEvent?.({ type: "tag", tag });
   }
+  if (tags.length === 0) await target.addEntry(descriptor, { signal });
   return { descriptor, platform, config, layers: all, tags };
 }
 
@@ -158,6 +165,19 @@ async function copyBaseLayers(
     layers.push({ descriptor: toOciLayer(original), diffId: base.config.rootfs.diff_ids[index] as Layer["diffId"] });
   }
   return layers;
+}
+
+/** What the layers of the base have, read only where files are put on something. Layers that are not there are passed over. */
+async function pathsBelow(
+  target: BuildTarget,
+  base: readonly Layer[],
+  sources: readonly LayerSource[],
+  signal: AbortSignal | undefined,
+): Promise<LowerPaths | undefined> {
+  const lastFiles = sources.findLastIndex((source) => "files" in source);
+  if (lastFiles < 0 || lastFiles + base.length === 0) return undefined;
+  const layers = base.map((layer) => layer.descriptor).filter((layer) => !isNondistributable(layer));
+  return LowerPaths.read(target, layers, { signal });
 }
 
 function annotationsOf(options: BuildOptions, base: ReadBase | undefined): { annotations?: Annotations } {

@@ -1,8 +1,10 @@
-import { closeSync, constants, openSync, readSync } from "node:fs";
-import { lstat, open, readdir, readlink } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { resolve } from "node:path";
 import { type Abortable, OciError, systemError, systemErrorCode } from "@stowage/layout";
+import { compareBytewise } from "./bytewise-order.js";
+import { type FileNode, kindOf, nodeOf, readFile } from "./file-node.js";
 import { Ignore } from "./ignore.js";
+import type { LowerPaths } from "./lower-paths.js";
 import { type FileMapping, join, type Placement, parseMapping, placementsOf, within } from "./mapping.js";
 import type { TarEntry } from "./tar.js";
 
@@ -24,23 +26,22 @@ export interface FileTreeOptions extends Abortable {
    * Windows has no such bits: there files are 0644. A symbolic link is always 0777.
    */
   readonly modes?: "normal" | "exact" | undefined;
+  /**
+   * What the layers below have. A directory that is there keeps its mode and owner, except a mapped one with `exact` modes;
+   * a link to a directory stays and what would go into it goes to where it points. Default: nothing is below.
+   */
+  readonly below?: LowerPaths | undefined;
 }
 
 /** How many `lstat` calls are under way at once. */
 const CONCURRENCY = 32;
-/** Bytes read at once. */
-const CHUNK = 1024 * 1024;
-/** Up to this many bytes a file is read in one go. */
-const SMALL = 64 * 1024;
-/** Windows has neither of the last two. */
-const FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
-
 /**
  * The entries of a layer that holds the mapped files, in bytewise order of their names, with every parent directory
  * exactly once. Symbolic links are kept and not followed. Files of several names (hard links) among the mapped ones are
  * written once, under the first of these names. Extended attributes are not read.
  *
- * Fails with `NOT_FOUND` where a source is missing, with `CONFLICT` where two sources claim one name, with `UNSUPPORTED` for a
+ * Fails with `NOT_FOUND` where a source is missing, with `CONFLICT` where two sources claim one name or a file would
+ * take the place of a directory below, with `UNSUPPORTED` for a
  * socket, a device or a FIFO, and with `INVALID` for a name that is not UTF-8 or that starts with `.wh.`, which would delete
  * files (image-spec v1.1.1, layer.md "Whiteouts").
  */
@@ -59,22 +60,12 @@ export async function fileTree(
       await tree.add(placement);
     }
   }
+  if (options.below !== undefined) tree.settle(options.below);
   return tree.entries();
 }
 
-interface Node {
-  readonly type: "file" | "directory" | "symlink";
-  /** Where it comes from; undefined for a directory that is only there as a parent. */
-  readonly path: string | undefined;
-  readonly mode: number;
-  readonly size: number;
-  readonly linkname?: string;
-  /** Device and inode, for a file that has other names too. */
-  readonly inode?: string;
-}
-
 class Tree {
-  readonly #nodes = new Map<string, Node>();
+  readonly #nodes = new Map<string, FileNode>();
   readonly #ignore: Ignore;
   readonly #options: FileTreeOptions;
 
@@ -107,7 +98,7 @@ class Tree {
     }
   }
 
-  async #look(placement: Placement): Promise<{ node: Node | undefined; children: readonly string[] }> {
+  async #look(placement: Placement): Promise<{ node: FileNode | undefined; children: readonly string[] }> {
     const ignored = this.#ignore.ignores(within(placement.context, placement.path) ?? "");
     if (ignored && !this.#ignore.hasExceptions) return { node: undefined, children: [] };
     try {
@@ -124,7 +115,7 @@ class Tree {
     }
   }
 
-  #put(name: string, node: Node): void {
+  #put(name: string, node: FileNode): void {
     if (name.slice(name.lastIndexOf("/") + 1).startsWith(".wh.")) {
       throw new OciError(
         "INVALID",
@@ -144,6 +135,36 @@ class Tree {
     if (known?.path === undefined) this.#nodes.set(name, node);
   }
 
+  /** Fits the names and directories to what is below. */
+  settle(below: LowerPaths): void {
+    const nodes = [...this.#nodes].sort(([one], [other]) => compareBytewise(one, other));
+    this.#nodes.clear();
+    const renamed = new Map<string, string>([["", ""]]);
+    for (const [name, node] of nodes) {
+      const slash = name.lastIndexOf("/");
+      const own = join(renamed.get(name.slice(0, Math.max(slash, 0))) as string, name.slice(slash + 1));
+      const isLink = node.type === "directory" && below.get(own)?.type === "symlink";
+      const settled = (isLink ? below.followToDirectory(own) : undefined) ?? own;
+      renamed.set(name, settled);
+      if (settled !== "") this.#put(settled, node);
+      if (node.type !== "directory" && below.get(settled)?.type === "directory") {
+        throw new OciError(
+          "CONFLICT",
+          `${node.path} would take the place of the directory /${settled} of a layer below`,
+          {
+            hint: `Write /${settled}/ to put it into that directory.`,
+          },
+        );
+      }
+    }
+    for (const [name, node] of this.#nodes) {
+      const found = below.get(name);
+      if (node.type !== "directory" || found?.type !== "directory") continue;
+      if (node.path !== undefined && this.#options.modes === "exact") continue;
+      this.#nodes.set(name, { ...node, mode: found.mode, owner: { uid: found.uid, gid: found.gid } });
+    }
+  }
+
   entries(): readonly TarEntry[] {
     const { uid = 0, gid = 0, mtime = 0 } = this.#options;
     const named = [...this.#nodes].map(([name, node]) => ({
@@ -153,7 +174,7 @@ class Tree {
     named.sort((one, other) => compareBytewise(one.name, other.name));
     const first = new Map<string, { name: string; path: string | undefined }>();
     return named.map(({ name, node }): TarEntry => {
-      const common = { name, mode: node.mode, uid, gid, mtime };
+      const common = { name, mode: node.mode, uid, gid, ...node.owner, mtime };
       if (node.type !== "file")
         return {
           ...common,
@@ -171,104 +192,7 @@ class Tree {
   }
 }
 
-async function kindOf(path: string): Promise<"directory" | "other" | undefined> {
-  try {
-    return (await lstat(path)).isDirectory() ? "directory" : "other";
-  } catch (error) {
-    const code = systemErrorCode(error);
-    // A pattern may be longer than a name can be, or hold what no name can.
-    if (code === "ENOENT" || code === "ENOTDIR" || code === "EINVAL" || code === "ENAMETOOLONG") return undefined;
-    throw systemError(error, `cannot read ${path}`);
-  }
-}
-
-async function nodeOf(path: string, modes: "normal" | "exact"): Promise<Node> {
-  const status = await lstat(path);
-  const bits = status.mode & 0o7777;
-  if (status.isSymbolicLink())
-    return { type: "symlink", path, mode: 0o777, size: 0, linkname: await readLinkTarget(path) };
-  if (status.isDirectory()) return { type: "directory", path, mode: modes === "exact" ? bits : 0o755, size: 0 };
-  if (!status.isFile()) {
-    const what = status.isSocket() ? "a socket" : status.isFIFO() ? "a FIFO" : "a device";
-    throw new OciError("UNSUPPORTED", `cannot put ${path} into a layer: it is ${what}`, {
-      hint: "Leave it out with an ignore pattern.",
-    });
-  }
-  // Inode numbers of some file systems (overlay, for one) do not fit a double.
-  const exact = status.nlink > 1 ? await lstat(path, { bigint: true }) : undefined;
-  return {
-    type: "file",
-    path,
-    mode: modes === "exact" ? bits : (bits & 0o111) === 0 || process.platform === "win32" ? 0o644 : 0o755,
-    size: status.size,
-    ...(exact === undefined ? {} : { inode: `${exact.dev}:${exact.ino}` }),
-  };
-}
-
-async function readLinkTarget(path: string): Promise<string> {
-  const bytes = await readlink(path, { encoding: "buffer" });
-  const target = bytes.toString("utf8");
-  if (Buffer.from(target).equals(bytes)) return process.platform === "win32" ? target.replaceAll("\\", "/") : target;
-  throw new OciError("INVALID", `cannot put ${path} into a layer: the target of this link is not UTF-8`);
-}
-
-/**
- * The content of a regular file that had `size` bytes, in chunks that are valid until the next is asked for. Never waits
- * for a FIFO that took its place, never follows a link. Small files are read synchronously: four round trips to the thread
- * pool take longer than the reading, and a tree has thousands of them.
- */
-async function* readFile(path: string, size: number): AsyncGenerator<Uint8Array, void, undefined> {
-  // One byte more than expected, so that a file that grew is seen.
-  const buffer = Buffer.allocUnsafe(Math.min(CHUNK, size + 1));
-  try {
-    if (size <= SMALL) {
-      yield buffer.subarray(0, readSmall(path, buffer));
-      return;
-    }
-    const file = await open(path, FLAGS);
-    try {
-      for (;;) {
-        const { bytesRead } = await file.read(buffer, 0, buffer.byteLength);
-        if (bytesRead === 0) return;
-        yield buffer.subarray(0, bytesRead);
-      }
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    throw systemError(error, `cannot read ${path}`);
-  }
-}
-
-function readSmall(path: string, buffer: Buffer): number {
-  const file = openSync(path, FLAGS);
-  try {
-    let length = 0;
-    while (length < buffer.byteLength) {
-      const count = readSync(file, buffer, length, buffer.byteLength - length, null);
-      if (count === 0) break;
-      length += count;
-    }
-    return length;
-  } finally {
-    closeSync(file);
-  }
-}
-
-/** The order of the UTF-8 bytes, which differs from the order of strings where UTF-16 surrogates are involved. */
-export function compareBytewise(one: string, other: string): number {
-  const length = Math.min(one.length, other.length);
-  for (let at = 0; at < length; at++) {
-    const a = one.charCodeAt(at);
-    const b = other.charCodeAt(at);
-    if (a === b) continue;
-    const high = (code: number): boolean => code >= 0xd800 && code < 0xe000;
-    return high(a) === high(b) ? a - b : high(a) ? 1 : -1;
-  }
-  return one.length - other.length;
-}
-
-function conflict(name: string, one: Node, other: Node): OciError {
+function conflict(name: string, one: FileNode, other: FileNode): OciError {
   return new OciError("CONFLICT", `${one.path ?? "a parent directory"} and ${other.path} both go to /${name}`, {
     hint: "Put them into different layers, or leave one out.",
   });

@@ -14,6 +14,7 @@ import {
 import { type Compression, compress, gunzip, layerMediaType } from "./compression.js";
 import type { ContentWriter } from "./content-writer.js";
 import { type FileTreeOptions, fileTree } from "./file-tree.js";
+import type { LowerEntry } from "./lower-paths.js";
 import type { FileMapping } from "./mapping.js";
 import { writeTar } from "./tar.js";
 import { checkTar } from "./tar-reader.js";
@@ -48,7 +49,7 @@ export interface LayerOptions extends FileTreeOptions {
 const CHUNK = 1024 * 1024;
 
 /**
- * Makes a layer and stores it in `target`. The same files give the same digest on every machine: order, times, owners
+ * Makes a layer, stores it in `target`, and puts it on top of `options.below`. The same files give the same digest on every machine: order, times, owners
  * and modes do not come from the disk (see {@link fileTree} and {@link FileTreeOptions}). Memory does not grow with the size.
  *
  * A tar archive is not changed: it is read once to check it and a second time to store it, plain tar compressed as asked,
@@ -62,7 +63,11 @@ export async function writeLayer(
 ): Promise<Layer> {
   if ("tar" in source) return writeTarLayer(target, resolve(options.cwd ?? ".", source.tar), options);
   const entries = await fileTree(source.files, options);
-  return writeCompressed(target, writeTar(entries, options), options);
+  // Both compressors copy what they get into blocks of their own; without one, the target may keep a chunk for a while.
+  const tar = writeTar(entries, { signal: options.signal, reuseChunks: options.compression !== "none" });
+  const layer = await writeCompressed(target, tar, options);
+  options.below?.apply(entries);
+  return layer;
 }
 
 /** Stores a tar archive as a layer, compressed as asked. */
@@ -79,7 +84,14 @@ async function writeTarLayer(target: ContentWriter, path: string, options: Layer
   const raw = new Hasher();
   const inner = new Hasher();
   const file = tap(readArchive(path, options), raw);
-  await checkTar(tap(isGzip ? gunzip(file, path, options) : file, inner), path, options);
+  const entries: LowerEntry[] = [];
+  const onEntry = (header: LowerEntry): void => {
+    entries.push(header);
+  };
+  await checkTar(tap(isGzip ? gunzip(file, path, options) : file, inner), path, {
+    signal: options.signal,
+    ...(options.below === undefined ? {} : { onEntry }),
+  });
   const checked = raw.digest();
   const layer = isGzip
     ? {
@@ -94,6 +106,7 @@ async function writeTarLayer(target: ContentWriter, path: string, options: Layer
   if ((isGzip ? layer.descriptor.digest : layer.diffId) !== checked) {
     throw new OciError("CONFLICT", `${path} changed while it was being read`);
   }
+  options.below?.apply(entries);
   return layer;
 }
 

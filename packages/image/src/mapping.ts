@@ -124,7 +124,8 @@ function entryName(destination: string): string {
 /** The directory part of a pattern before the first special character. */
 function staticPart(pattern: string): string {
   const parts = pattern.split("/");
-  const special = parts.findIndex((part) => fastGlob.isDynamicPattern(part));
+  // A brace may open in one part and close in another.
+  const special = parts.findIndex((part) => part !== "" && (part.includes("{") || fastGlob.isDynamicPattern(part)));
   return parts.slice(0, special < 0 ? -1 : special).join("/") || (pattern.startsWith("/") ? "/" : ".");
 }
 

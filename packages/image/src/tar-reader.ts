@@ -4,9 +4,33 @@ import { type Abortable, type Bytes, isOciError, OciError, systemErrorCode } fro
 import { extract, type Header } from "tar-stream";
 import { checkEntryName } from "./tar-header.js";
 
-/** An entry as it stands in an archive, with its body. PAX records are in `header.pax`, not in the numeric fields. */
+/** The header of an entry that was read, with what its PAX records say. Nothing in it has been judged. */
+export interface TarReadHeader {
+  readonly name: string;
+  /** `unknown` for what POSIX does not define, such as GNU's sparse files. */
+  readonly type:
+    | "file"
+    | "directory"
+    | "symlink"
+    | "hardlink"
+    | "character-device"
+    | "block-device"
+    | "fifo"
+    | "unknown";
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  /** Seconds since 1970; may be negative or have a fraction. */
+  readonly mtime: number;
+  readonly linkname?: string;
+  /** The PAX records, extended attributes among them. */
+  readonly pax: Readonly<Record<string, string>>;
+}
+
+/** An entry as it stands in an archive, with its body. */
 export interface TarReadEntry {
-  readonly header: Header;
+  readonly header: TarReadHeader;
   /** Must be read, or left alone, before the next entry is asked for. */
   readonly body: AsyncIterable<Uint8Array>;
 }
@@ -30,11 +54,8 @@ export async function* readTar(
   });
   try {
     for await (const entry of archive) {
-      const { header } = entry;
-      if (
-        header.size > 0 &&
-        ["directory", "link", "symlink", "fifo", "character-device", "block-device"].includes(header.type)
-      ) {
+      const header = readHeader(entry.header, what);
+      if (header.size > 0 && header.type !== "file" && header.type !== "unknown") {
         throw new OciError(
           "INVALID",
           `${what}: ${JSON.stringify(header.name)} is a ${header.type} and yet has ${header.size} bytes`,
@@ -57,9 +78,13 @@ export async function* readTar(
 
 /**
  * Reads a whole tar archive and fails with `INVALID` where it is none or where a name in it is absolute or holds `..`.
- * An archive without any byte is none.
+ * An archive without any byte is none. `onEntry` is told every header, before its name is judged.
  */
-export async function checkTar(bytes: Bytes, what: string, options: Abortable = {}): Promise<void> {
+export async function checkTar(
+  bytes: Bytes,
+  what: string,
+  options: Abortable & { readonly onEntry?: (header: TarReadHeader) => void } = {},
+): Promise<void> {
   let size = 0;
   async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
     for await (const chunk of bytes) {
@@ -68,7 +93,8 @@ export async function checkTar(bytes: Bytes, what: string, options: Abortable = 
     }
   }
   for await (const { header } of readTar(counted(), what, options)) {
-    const names = header.type === "link" ? [header.name, header.linkname] : [header.name];
+    options.onEntry?.(header);
+    const names = header.type === "hardlink" ? [header.name, header.linkname] : [header.name];
     for (const name of names) {
       try {
         checkEntryName(name ?? "");
@@ -81,6 +107,28 @@ export async function checkTar(bytes: Bytes, what: string, options: Abortable = 
     }
   }
   if (size === 0) throw new OciError("INVALID", `${what} is empty, not a tar archive`);
+}
+
+function readHeader(header: Header, what: string): TarReadHeader {
+  const pax = (header.pax ?? {}) as Record<string, string>;
+  const number = (key: "uid" | "gid" | "mtime", own: number): number => {
+    const value = pax[key] === undefined ? own : Number(pax[key]);
+    if (Number.isFinite(value)) return value;
+    throw new OciError("INVALID", `${what}: ${JSON.stringify(header.name)} has the ${key} ${JSON.stringify(pax[key])}`);
+  };
+  // The types say otherwise, but what tar-stream does not know it leaves null.
+  const type = header.type as Header["type"] | null;
+  return {
+    name: header.name,
+    type: type === null ? "unknown" : type === "link" ? "hardlink" : type === "contiguous-file" ? "file" : type,
+    mode: header.mode,
+    uid: number("uid", header.uid),
+    gid: number("gid", header.gid),
+    size: header.size,
+    mtime: number("mtime", header.mtime.getTime() / 1000),
+    ...(header.linkname ? { linkname: header.linkname } : {}),
+    pax,
+  };
 }
 
 function readError(error: unknown, what: string): unknown {

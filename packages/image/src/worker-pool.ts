@@ -63,9 +63,11 @@ export class WorkerPool {
     });
   }
 
-  /** Ends all threads. Work that is under way fails. */
+  /** Ends all threads. Work that is under way or waiting fails. */
   async close(): Promise<void> {
     clearTimeout(this.#timer);
+    for (const job of this.#waiting.splice(0))
+      job.reject(new OciError("REGISTRY", "the pool of worker threads was closed"));
     await Promise.all([...this.#idle.splice(0), ...this.#busy.keys()].map((worker) => worker.terminate()));
   }
 

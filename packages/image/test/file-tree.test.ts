@@ -4,7 +4,8 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { isOciError } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
-import { compareBytewise, type FileTreeOptions, fileTree } from "../src/file-tree.js";
+import { compareBytewise } from "../src/bytewise-order.js";
+import { type FileTreeOptions, fileTree } from "../src/file-tree.js";
 import { type FileMapping, parseMapping } from "../src/mapping.js";
 import { writeTar } from "../src/tar.js";
 import { all, temporaryDirectory, writeFiles } from "./support.js";
@@ -76,6 +77,7 @@ describe("where files go", () => {
     expect(await names(root, ["app/*.js"])).toEqual(["app/", "app/main.js"]);
     expect(await names(root, ["app/l*:/x"])).toContain("x/lib/deep/b.js");
     expect(await names(root, ["app/**:/x"])).toContain("x/lib/.hidden");
+    expect(await names(root, ["app/{lib/a,main}.js:/x"])).toEqual(["x/", "x/lib/", "x/lib/a.js", "x/main.js"]);
   });
 
   it("a name with special characters that exists is no pattern", async () => {
@@ -90,6 +92,14 @@ describe("where files go", () => {
     await writeFiles(other, { "x.txt": "x" });
     expect(await names(root, [`${join(other, "x.txt")}:/x`])).toEqual(["x"]);
     expect(await names(root, [join(root, "top.txt")])).toEqual(["top.txt"]);
+    expect(await names(join(root, "app"), ["../top.txt:/t", "../app/lib/*.js:/js", `${other}/*.txt:/o`])).toEqual([
+      "js/",
+      "js/a.js",
+      "o/",
+      "o/x.txt",
+      "t",
+    ]);
+    await expect(names(root, [`${other}/*.txt`])).rejects.toSatisfy((error) => isOciError(error, "INVALID"));
     await expect(names(root, [join(other, "x.txt")])).rejects.toSatisfy((error) => isOciError(error, "INVALID"));
   });
 

@@ -1,7 +1,7 @@
-import { mkdir, readFile, truncate, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
-import { digestOf, isOciError, type Layout, MemoryStore, mediaTypes } from "@stowage/layout";
+import { digestOf, isOciError, Layout, MemoryStore, mediaTypes } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { compressions } from "../src/compression.js";
 import { type LayerOptions, type LayerSource, writeLayer } from "../src/layer.js";
@@ -49,15 +49,13 @@ describe("a layer of files", () => {
     const root = await temporaryDirectory();
     await writeFiles(root, { a: sampleBytes(5_000_000) });
     const controller = new AbortController();
-    const { Layout } = await import("@stowage/layout");
-    const layout: Layout = await Layout.create(join(root, "layout"));
+    const layout = await Layout.create(join(root, "layout"));
     const writing = writeLayer(
       layout,
       { files: ["a"] },
       { cwd: root, signal: controller.signal, onBytes: () => controller.abort(new Error("enough")) },
     );
     await expect(writing).rejects.toThrow("enough");
-    const { readdir } = await import("node:fs/promises");
     expect(await readdir(join(root, "layout/blobs/sha256"))).toEqual([]);
     expect(await readdir(join(root, "layout/ingest"))).toEqual([]);
   });

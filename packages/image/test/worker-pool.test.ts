@@ -70,11 +70,12 @@ describe("a pool of worker threads", () => {
     await pool.close();
   });
 
-  it("fails work that is under way where it is closed", async () => {
+  it("fails work that is under way or waiting where it is closed", async () => {
     const pool = await makePool(1);
-    const work = pool.run(block("h"));
-    const failed = expect(work).rejects.toSatisfy((error) => isOciError(error, "REGISTRY"));
+    const work = Promise.allSettled([pool.run(block("h")), pool.run(block("a"))]);
     await pool.close();
-    await failed;
+    for (const result of await work) {
+      expect(result).toSatisfy((one) => one.status === "rejected" && isOciError(one.reason, "REGISTRY"));
+    }
   });
 });

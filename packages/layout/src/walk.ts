@@ -1,6 +1,5 @@
 import type { Abortable, Source } from "./content.js";
 import { type Descriptor, formatDescriptor } from "./model/descriptor.js";
-import type { Digest } from "./model/digest.js";
 import { OciError } from "./model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, type Manifest } from "./model/manifest.js";
 import { isManifestType } from "./model/media-types.js";
@@ -45,14 +44,14 @@ export async function* walk(
   roots: Iterable<Descriptor>,
   options: WalkOptions = {},
 ): AsyncGenerator<Node, void, undefined> {
-  const seen = new Set<Digest>();
+  const seen = new Set<string>();
   for (const root of roots) yield* visit({ descriptor: root, path: [], relation: "root" });
 
   async function* visit(node: Node): AsyncGenerator<Node, void, undefined> {
     options.signal?.throwIfAborted();
     const { descriptor, path } = node;
-    if (seen.has(descriptor.digest)) return;
-    seen.add(descriptor.digest);
+    if (seen.has(visitKey(descriptor))) return;
+    seen.add(visitKey(descriptor));
     checkDepth(path, descriptor);
     if (!isManifestType(descriptor.mediaType)) return yield node;
     let read: { manifest: Manifest; bytes: Uint8Array };
@@ -94,6 +93,14 @@ export function steps(manifest: Manifest): readonly { readonly child: Descriptor
     case "artifact":
       return manifest.blobs.map((child, at) => ({ child, step: `blobs[${at}]` }));
   }
+}
+
+/**
+ * What counts as the same content on the way through a graph. A manifest that also stands somewhere as a blob, a file that
+ * was attached for instance, is met as either: as a blob nothing hangs on it.
+ */
+export function visitKey(descriptor: Descriptor): string {
+  return `${isManifestType(descriptor.mediaType) ? "manifest" : "blob"} ${descriptor.digest}`;
 }
 
 /** The step from a subject to one of its referrers. */

@@ -68,10 +68,10 @@ async function* sized(
   }
 }
 
-/** How often a body that breaks off is taken up again without a single byte of progress. */
-const FRUITLESS_TRIES = 3;
+/** A connection that brought fewer bytes than this before it was lost was no use. */
+const WORTH_IT = 16 * 1024;
 
-/** Whatever the registry has behind `start`; goes on from where it was when the connection is lost. */
+/** Whatever the registry has behind `start`; goes on from where it was when the connection is lost, as long as that leads anywhere. */
 async function* read(
   endpoint: Endpoint,
   descriptor: Descriptor,
@@ -90,8 +90,8 @@ async function* read(
       return;
     } catch (error) {
       const lost = error instanceof RegistryError && error.temporary && error.status === undefined;
-      fruitless = at > before ? 0 : fruitless + 1;
-      if (!lost || fruitless >= FRUITLESS_TRIES) throw error;
+      fruitless = at - before >= WORTH_IT ? 0 : fruitless + 1;
+      if (!lost || fruitless >= endpoint.registry.retry.tries) throw error;
     }
   }
 }

@@ -194,6 +194,20 @@ describe("a blob that is fetched over a bad line", () => {
     expect(count).toBe(2);
   });
 
+  it("is given up where it trickles", async () => {
+    const server = await serve((request, response) => {
+      const from = Number(/\d+/.exec(request.headers.range ?? "0")?.[0]);
+      response.writeHead(from > 0 ? 206 : 200, {
+        "content-range": `bytes ${from}-${whole.byteLength - 1}/${whole.byteLength}`,
+      });
+      response.write(whole.subarray(from, from + 10), () => request.socket.destroy());
+    });
+    await expect(text(repository(server.host, { tries: 4 }).fetch(content.descriptor))).rejects.toMatchObject({
+      code: "REGISTRY",
+    });
+    expect(server.received).toHaveLength(4);
+  });
+
   it("is given up where nothing more arrives", async () => {
     const server = await serve((request, response) => {
       response.writeHead(200, { "content-length": String(whole.byteLength) });

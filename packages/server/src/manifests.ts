@@ -31,6 +31,9 @@ export async function getManifest(exchange: Exchange, registry: Registry, name: 
   const descriptor = await findManifest(repository, reference, exchange.signal);
   if (descriptor === undefined) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no manifest ${reference}`);
   const bytes = await readBytes(repository, descriptor, { signal: exchange.signal });
+  if (isDigest(reference) && !(await isRegistered(repository, descriptor, bytes, exchange.signal))) {
+    throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no manifest ${reference}`);
+  }
   exchange.send(200, { "Content-Type": descriptor.mediaType, "Docker-Content-Digest": descriptor.digest }, bytes);
 }
 
@@ -95,6 +98,33 @@ async function findManifest(
   } catch (error) {
     if (isOciError(error, "NOT_FOUND")) return undefined;
     throw error;
+  }
+}
+
+/**
+ * False for a manifest with a subject that is not among its referrers: its bytes came as a blob, or its push was cut short.
+ * To say that it is here would keep a client from pushing it, and so from making it a referrer.
+ */
+async function isRegistered(
+  repository: Repository,
+  descriptor: Descriptor,
+  bytes: Uint8Array,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const subject = subjectOf(bytes, descriptor);
+  if (subject === undefined) return true;
+  for await (const referrer of repository.referrers(subject, { signal })) {
+    if (referrer.digest === descriptor.digest) return true;
+  }
+  return false;
+}
+
+function subjectOf(bytes: Uint8Array, descriptor: Descriptor): Descriptor | undefined {
+  try {
+    return parseManifest(bytes, descriptor.mediaType, descriptor.digest).subject;
+  } catch {
+    // Nobody's referrer. It is served as it lies there.
+    return undefined;
   }
 }
 

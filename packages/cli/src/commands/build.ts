@@ -270,8 +270,14 @@ function printResult(
   targets: readonly Location[],
   args: { json: boolean; quiet: boolean },
 ): void {
-  if (args.json) return printJson(context, { ...result, targets: targets.map(formatLocation) });
-  if (args.quiet) return printLines(context, [result.descriptor.digest]);
+  if (args.json) {
+    printJson(context, { ...result, targets: targets.map(formatLocation) });
+    return;
+  }
+  if (args.quiet) {
+    printLines(context, [result.descriptor.digest]);
+    return;
+  }
   const size = result.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
   printLines(context, [
     ...targets.map((target) => `built ${formatLocation(target)}`),

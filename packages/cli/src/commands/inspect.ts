@@ -64,7 +64,7 @@ function inspectionLines(inspection: Inspection): string[] {
   );
   section(
     lines,
-    count(inspection.layers?.length ?? 0, "layer") + `, ${formatSize(inspection.layersSize ?? 0)}`,
+    `${count(inspection.layers?.length ?? 0, "layer")}, ${formatSize(inspection.layersSize ?? 0)}`,
     inspection.layers?.map(blobLine) ?? [],
   );
   section(

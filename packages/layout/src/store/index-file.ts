@@ -30,6 +30,8 @@ export class IndexFile {
   /** What was read or written last. The stamp is there where it proves that the file is still the same. */
   #cached: { readonly stamp: string | undefined; readonly bytes: Uint8Array; readonly index: LayoutIndex } | undefined;
   #waiting: Waiting[] = [];
+  /** Ends the wait for the lock where nobody is left who wants it. */
+  #abandon = new AbortController();
   #draining = false;
 
   constructor(root: string, ingest: string, lockTimeout: number | undefined) {
@@ -63,10 +65,24 @@ export class IndexFile {
 
   /** Applies `change` under the lock. Where it fails, the file stays as it is. */
   update(change: IndexChange, options: Abortable): Promise<LayoutIndex> {
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ change, signal: options.signal, resolve, reject });
+    const { signal } = options;
+    let giveUp = (): void => {};
+    const changed = new Promise<LayoutIndex>((resolve, reject) => {
+      const one = { change, signal, resolve, reject };
+      giveUp = () => this.#giveUp(one);
+      this.#waiting.push(one);
+      signal?.addEventListener("abort", giveUp);
       if (!this.#draining) void this.#drain();
     });
+    return changed.finally(() => signal?.removeEventListener("abort", giveUp));
+  }
+
+  /** Only as long as it waits: a change that is being made is made to its end. */
+  #giveUp(one: Waiting): void {
+    if (!this.#waiting.includes(one)) return;
+    this.#waiting = this.#waiting.filter((other) => other !== one);
+    one.reject(one.signal?.reason);
+    if (this.#waiting.length === 0) this.#abandon.abort();
   }
 
   /** Runs `action` while no other process changes the layout. */
@@ -83,25 +99,31 @@ export class IndexFile {
     this.#draining = true;
     while (this.#waiting.length > 0) {
       let group: Waiting[] = [];
+      this.#abandon = new AbortController();
       try {
-        await this.locked(async (lock) => {
-          group = this.#waiting;
-          this.#waiting = [];
-          await this.#apply(group, lock);
-        }, soonest(this.#waiting));
+        const answer = await this.locked(
+          async (lock) => {
+            group = this.#waiting;
+            this.#waiting = [];
+            return this.#apply(group, lock);
+          },
+          { signal: this.#abandon.signal },
+        );
+        // Not before the lock is given back: a process may end as soon as it has its answer.
+        answer();
       } catch (error) {
-        // Without the lock nothing of the group was tried: those that gave up fail, with a time-out all do.
-        if (group.length === 0)
-          [group, this.#waiting] = this.#waiting.some((one) => one.signal?.aborted)
-            ? split(this.#waiting)
-            : [this.#waiting, []];
-        for (const { signal, reject } of group) reject(signal?.aborted ? signal.reason : error);
+        // Those who come after all the others gave up have not waited yet.
+        if (group.length === 0 && this.#abandon.signal.aborted) continue;
+        // Without the lock nothing was tried, for nobody.
+        if (group.length === 0) [group, this.#waiting] = [this.#waiting, []];
+        for (const { reject } of group) reject(error);
       }
     }
     this.#draining = false;
   }
 
-  async #apply(group: readonly Waiting[], lock: Lock): Promise<void> {
+  /** Makes the changes of a group, as one replacement. Returns the function that answers those whose changes went in. */
+  async #apply(group: readonly Waiting[], lock: Lock): Promise<() => void> {
     const before = await this.read();
     let after = before;
     const done: Waiting[] = [];
@@ -118,10 +140,13 @@ export class IndexFile {
     try {
       if (after !== before) await this.#replace(after, lock);
     } catch (error) {
-      for (const { reject } of done) reject(error);
-      return;
+      return () => {
+        for (const { reject } of done) reject(error);
+      };
     }
-    for (const { resolve } of done) resolve(after);
+    return () => {
+      for (const { resolve } of done) resolve(after);
+    };
   }
 
   /** Writes the file anew. The caller holds the lock. */
@@ -166,13 +191,4 @@ export async function writeSynced(path: string, bytes: Uint8Array): Promise<void
   } finally {
     await handle.close();
   }
-}
-
-/** Waiting for the lock ends early only where everybody who waits would give up, which is so for a single one. */
-function soonest(waiting: readonly Waiting[]): LockOptions {
-  return waiting.length === 1 ? { signal: waiting[0]?.signal } : {};
-}
-
-function split(waiting: readonly Waiting[]): [Waiting[], Waiting[]] {
-  return [waiting.filter((one) => one.signal?.aborted), waiting.filter((one) => !one.signal?.aborted)];
 }

@@ -27,6 +27,11 @@ export class Retry {
     };
   }
 
+  /** How often a request is sent in all. */
+  get tries(): number {
+    return this.#options.tries;
+  }
+
   /** Runs `attempt` until it succeeds, fails for good, or has been run the allowed number of times. Fails with its last error. */
   async run<T>(attempt: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     for (let count = 1; ; count++) {
