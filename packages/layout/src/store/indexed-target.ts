@@ -5,7 +5,16 @@ import { isOciError, OciError } from "../model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { collect, contentOf, readBytes, verified } from "../model/verified.js";
-import { findEntry, isDigestOnly, type LayoutIndex, refName, withoutTag, withTag } from "./index-json.js";
+import {
+  findEntry,
+  isDigestOnly,
+  type LayoutIndex,
+  refName,
+  unnamed,
+  withEntry,
+  withoutTag,
+  withTag,
+} from "./index-json.js";
 import { IndexedSource } from "./indexed-source.js";
 import { encodeList, entryForm, findLists, requiredLists, withReferrer } from "./referrer-forms.js";
 
@@ -106,6 +115,11 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
       );
     }
     await this.update((index) => withTag(index, reference, descriptor), options);
+  }
+
+  /** Lists a manifest in the index without a name, where it has no entry yet: it is there for its own sake. */
+  async addEntry(descriptor: Descriptor, options: Abortable = {}): Promise<void> {
+    await this.update((index) => withEntry(index, unnamed(descriptor)), options);
   }
 
   /** Removes the tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */
