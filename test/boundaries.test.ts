@@ -15,7 +15,10 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
     fflate: ["gzip.ts", "gzip-worker.ts"],
     "tar-stream": ["tar-reader.ts", "tar.ts"],
   },
-  "packages/registry/src": { "@stowage/layout": true, undici: ["transport.ts", "http/proxy.ts", "http/connection-error.ts"] },
+  "packages/registry/src": {
+    "@stowage/layout": true,
+    undici: ["transport.ts", "http/proxy.ts", "http/connection-error.ts"],
+  },
   "packages/server/src": { "@stowage/layout": true },
   "packages/cli/src": {
     "@stowage/image": true,
@@ -67,9 +70,11 @@ function sources(folder: string): string[] {
 
 function importsOf(file: string): string[] {
   const text = readFileSync(file, "utf8");
-  return [...text.matchAll(/(?:^|\n)\s*(?:import|export)\s[^"';]*?from\s+"([^"]+)"|import\(\s*"([^"]+)"\s*\)|^import\s+"([^"]+)"/gm)].map(
-    (match) => match[1] ?? match[2] ?? (match[3] as string),
-  );
+  return [
+    ...text.matchAll(
+      /(?:^|\n)\s*(?:import|export)\s[^"';]*?from\s+"([^"]+)"|import\(\s*"([^"]+)"\s*\)|^import\s+"([^"]+)"/gm,
+    ),
+  ].map((match) => match[1] ?? match[2] ?? (match[3] as string));
 }
 
 function mayImport(file: string, name: string, imports: (typeof allowed)[string]): boolean {

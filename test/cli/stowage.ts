@@ -73,7 +73,12 @@ export async function startServe(args: readonly string[], options: RunOptions = 
 
 function start(args: readonly string[], options: RunOptions): ChildProcess {
   // No credentials of whoever runs the tests, and no time from outside.
-  const env = { ...process.env, DOCKER_CONFIG: join(tmpdir(), "no-docker-config"), SOURCE_DATE_EPOCH: undefined, ...options.env };
+  const env = {
+    ...process.env,
+    DOCKER_CONFIG: join(tmpdir(), "no-docker-config"),
+    SOURCE_DATE_EPOCH: undefined,
+    ...options.env,
+  };
   return spawn(process.execPath, [command, ...args], { cwd: options.cwd, env, stdio: ["ignore", "pipe", "pipe"] });
 }
 

@@ -18,34 +18,45 @@ import {
 import { type OpenOptions, openSource, openTarget, RegistryClient } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { parsed, UsageError } from "./command.js";
+import { version } from "./version.js";
 
 /** The options of every command that may talk to a registry. */
 export interface RegistryArguments {
   readonly "plain-http": string[] | undefined;
   readonly "ca-file": string | undefined;
+  readonly insecure: string[] | undefined;
+  readonly "trust-realm": string[] | undefined;
 }
 
 /** Adds the options of {@link RegistryArguments}. */
 export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArguments> {
+  const hosts = { type: "string", array: true, requiresArg: true, group: "Registries:" } as const;
   return yargs
     .option("plain-http", {
-      type: "string",
-      array: true,
-      requiresArg: true,
+      ...hosts,
       describe: "Speak HTTP, not HTTPS, to this HOST[:PORT]; loopback addresses get it anyway",
     })
     .option("ca-file", {
       type: "string",
       requiresArg: true,
+      group: "Registries:",
       describe: "Trust the certificate authorities in this PEM file as well",
+    })
+    .option("insecure", { ...hosts, describe: "Do not check the certificate of this HOST[:PORT]" })
+    .option("trust-realm", {
+      ...hosts,
+      describe: "Send credentials to the token server at this HOST[:PORT] also where it is another site",
     }) as Argv<T & RegistryArguments>;
 }
 
 /** How locations are opened: with one registry client, so that a copy from a registry to itself can mount. */
 export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenOptions {
   const client = new RegistryClient({
+    userAgent: `stowage/${version()}`,
     ...(args["plain-http"] === undefined ? {} : { plainHttp: args["plain-http"] }),
     ...(args["ca-file"] === undefined ? {} : { caFile: args["ca-file"] }),
+    ...(args.insecure === undefined ? {} : { insecure: args.insecure }),
+    ...(args["trust-realm"] === undefined ? {} : { trustedRealms: args["trust-realm"] }),
   });
   return { signal, client };
 }

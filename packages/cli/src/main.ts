@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { isOciError } from "@stowage/layout";
 import yargs from "yargs";
 import { type AnyCommand, type Context, type ExitCode, UsageError } from "./command.js";
 import { commands } from "./commands.js";
+import { version } from "./version.js";
 
 /**
  * Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, 3 partly done. The result goes to
@@ -86,9 +86,4 @@ function report(error: unknown, err: Context["err"]): ExitCode {
   // Not an error that was foreseen: whoever has to mend it needs to see where it came from.
   err.write(`stowage: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   return 1;
-}
-
-function version(): string {
-  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
-  return (JSON.parse(text) as { version: string }).version;
 }

@@ -6,6 +6,7 @@ import {
   type Descriptor,
   descriptorOf,
   encodeJson,
+  formatTime,
   hostPlatform,
   type ImageManifest,
   mediaTypes,
@@ -13,16 +14,16 @@ import {
   OciError,
   type Platform,
   type Presence,
+  sourceDateEpoch,
 } from "@stowage/layout";
 import { type BaseImage, isNondistributable, type ReadBase, readBase, toOciLayer } from "./base.js";
 import type { Compression } from "./compression.js";
-import { type ConfigChanges, formatTime, type History, makeConfig, platformOf, sorted } from "./config.js";
+import { type ConfigChanges, type History, makeConfig, platformOf, sorted } from "./config.js";
 import type { BuildTarget } from "./content-writer.js";
 import type { FileTreeOptions } from "./file-tree.js";
 import { type Layer, type LayerSource, writeLayer } from "./layer.js";
 import { LowerPaths } from "./lower-paths.js";
 import type { FileMapping } from "./mapping.js";
-import { sourceDateEpoch } from "./source-date-epoch.js";
 
 /** What {@link build} tells while it works. Layers are counted from 0, without those of the base. */
 export type BuildEvent =
@@ -143,6 +144,7 @@ export async function build(target: BuildTarget, options: BuildOptions): Promise
     await target.tag(tag, descriptor, { signal });
     onEvent?.({ type: "tag", tag });
   }
+  if (tags.length === 0) await target.addEntry(descriptor, { signal });
   return { descriptor, platform, config, layers: all, tags };
 }
 

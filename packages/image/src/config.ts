@@ -222,15 +222,6 @@ export function hasAlignedHistory(config: ImageConfig): boolean {
   return withLayer.length === config.rootfs.diff_ids.length;
 }
 
-/** A time as the spec writes it: RFC 3339 in UTC, without a fraction of a second where there is none. */
-export function formatTime(time: Date): string {
-  if (Number.isNaN(time.getTime())) throw new OciError("INVALID", "not a time");
-  const text = time.toISOString();
-  if (!/^[0-9]{4}-/.test(text))
-    throw new OciError("INVALID", `the time ${text} is beyond the years that RFC 3339 can write`);
-  return text.replace(/\.000Z$/, "Z");
-}
-
 function mergeEnv(base: readonly string[], changes: readonly string[]): readonly string[] {
   const merged = [...base];
   for (const text of changes) {

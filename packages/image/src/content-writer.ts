@@ -6,5 +6,8 @@ export interface ContentWriter {
   write(bytes: Bytes, mediaType: string, options?: Abortable): Promise<Descriptor>;
 }
 
-/** A target that images can be built into. */
-export type BuildTarget = Target & ContentWriter;
+/** A target that images can be built into: a layout directory, a memory store. */
+export interface BuildTarget extends Target, ContentWriter {
+  /** Lists a manifest that has no tag. */
+  addEntry(descriptor: Descriptor, options?: Abortable): Promise<void>;
+}

@@ -72,8 +72,10 @@ async function readLinkTarget(path: string): Promise<string> {
  * pool take longer than the reading, and a tree has thousands of them.
  */
 export async function* readFile(path: string, size: number): AsyncGenerator<Uint8Array, void, undefined> {
+  const memory = spare ?? Buffer.allocUnsafe(CHUNK);
+  spare = undefined;
   // One byte more than expected, so that a file that grew is seen.
-  const buffer = Buffer.allocUnsafe(Math.min(CHUNK, size + 1));
+  const buffer = memory.subarray(0, Math.min(CHUNK, size + 1));
   try {
     if (size <= SMALL) {
       yield buffer.subarray(0, readSmall(path, buffer));
@@ -91,8 +93,13 @@ export async function* readFile(path: string, size: number): AsyncGenerator<Uint
     }
   } catch (error) {
     throw systemError(error, `cannot read ${path}`);
+  } finally {
+    spare = memory;
   }
 }
+
+/** Memory to read into that nobody uses right now: one file is read after the other, and there are thousands. */
+let spare: Buffer | undefined;
 
 function readSmall(path: string, buffer: Buffer): number {
   const file = openSync(path, FLAGS);

@@ -16,7 +16,7 @@ import { type Work, WorkerPool } from "./worker-pool.js";
  */
 export const GZIP_BLOCK_SIZE = 1024 * 1024;
 /** More threads than this only cost memory, about 15 MB each: the disk and the hash do not keep up. */
-const MAXIMUM_WORKERS = 8;
+const MAXIMUM_WORKERS = 4;
 /** Node's default of 16 KiB costs a round trip to the thread pool for each. */
 const NATIVE_CHUNK = 256 * 1024;
 

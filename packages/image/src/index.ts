@@ -5,7 +5,6 @@ export {
   type ConfigChanges,
   type ConfigLayer,
   type ExecutionConfig,
-  formatTime,
   type History,
   hasAlignedHistory,
   type ImageConfig,
@@ -19,8 +18,7 @@ export { type BlockCompressor, GZIP_BLOCK_SIZE, type GzipOptions, gzip } from ".
 export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";
 export { type LowerEntry, type LowerPath, LowerPaths } from "./lower-paths.js";
 export { type FileMapping, parseMapping } from "./mapping.js";
-export { sourceDateEpoch } from "./source-date-epoch.js";
-export { type TarEntry, writeTar } from "./tar.js";
+export { type TarEntry, type WriteTarOptions, writeTar } from "./tar.js";
 export type { TarHeader } from "./tar-header.js";
 export { checkTar, readTar, type TarReadEntry, type TarReadHeader } from "./tar-reader.js";
 export { type Work, WorkerPool } from "./worker-pool.js";

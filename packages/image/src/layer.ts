@@ -63,7 +63,9 @@ export async function writeLayer(
 ): Promise<Layer> {
   if ("tar" in source) return writeTarLayer(target, resolve(options.cwd ?? ".", source.tar), options);
   const entries = await fileTree(source.files, options);
-  const layer = await writeCompressed(target, writeTar(entries, options), options);
+  // Both compressors copy what they get into blocks of their own; without one, the target may keep a chunk for a while.
+  const tar = writeTar(entries, { signal: options.signal, reuseChunks: options.compression !== "none" });
+  const layer = await writeCompressed(target, tar, options);
   options.below?.apply(entries);
   return layer;
 }

@@ -7,6 +7,12 @@ export interface TarEntry extends TarHeader {
   open?(): Bytes;
 }
 
+/** The options of {@link writeTar}. */
+export interface WriteTarOptions extends Abortable {
+  /** A chunk is valid only until the next is asked for: less memory for a consumer that copies it anyway. Default: false. */
+  readonly reuseChunks?: boolean;
+}
+
 /** Large chunks: whatever follows (hash, compressor, file) is called once per chunk. */
 const CHUNK = 1024 * 1024;
 const BLOCK = 512;
@@ -18,9 +24,9 @@ const BLOCK = 512;
  */
 export async function* writeTar(
   entries: Iterable<TarEntry> | AsyncIterable<TarEntry>,
-  options: Abortable = {},
+  options: WriteTarOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const output = new Chunks();
+  const output = new Chunks(options.reuseChunks ?? false);
   for await (const entry of entries) {
     options.signal?.throwIfAborted();
     yield* output.add(encodeTarHeader(entry));
@@ -44,10 +50,15 @@ export async function* writeTar(
   yield* output.rest();
 }
 
-/** Gathers bytes into chunks of one size. A chunk that was yielded is never written to again. */
+/** Gathers bytes into chunks of one size. Without reuse a chunk that was yielded is never written to again. */
 class Chunks {
+  readonly #reuse: boolean;
   #chunk = new Uint8Array(CHUNK);
   #length = 0;
+
+  constructor(reuse: boolean) {
+    this.#reuse = reuse;
+  }
 
   *add(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
     let from = 0;
@@ -58,7 +69,7 @@ class Chunks {
       from += count;
       if (this.#length === CHUNK) {
         yield this.#chunk;
-        this.#chunk = new Uint8Array(CHUNK);
+        if (!this.#reuse) this.#chunk = new Uint8Array(CHUNK);
         this.#length = 0;
       }
     }

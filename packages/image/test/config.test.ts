@@ -1,8 +1,7 @@
-import { digestOf, encodeJson, isOciError } from "@stowage/layout";
+import { digestOf, encodeJson, formatTime, isOciError } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import {
   type ConfigChanges,
-  formatTime,
   hasAlignedHistory,
   type ImageConfig,
   makeConfig,

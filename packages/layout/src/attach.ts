@@ -35,6 +35,8 @@ export interface AttachOptions extends Abortable {
   readonly created?: string | undefined;
   /** A tag for the referrer itself. Default: none; it is found through its subject. */
   readonly tag?: string | undefined;
+  /** Told the number of bytes as they are stored or sent. */
+  readonly onBytes?: (count: number) => void;
 }
 
 /** What was attached. */

@@ -1,8 +1,9 @@
 import type { Abortable, Presence, Source, Target } from "./content.js";
 import { type Descriptor, plainDescriptor } from "./model/descriptor.js";
-import { isOciError, OciError } from "./model/errors.js";
+import { isOciError, type OciError, withContext } from "./model/errors.js";
 import { isManifestType } from "./model/media-types.js";
 import { contentOf, readManifest } from "./model/verified.js";
+import { IndexedTarget } from "./store/indexed-target.js";
 import { checkDepth, type GraphPath, referrerStep, steps, visitKey } from "./walk.js";
 
 /** Which referrers go along: all of them, none, or those the function says yes to. */
@@ -70,9 +71,16 @@ export async function copy(
 ): Promise<CopyReport> {
   const root = typeof reference === "string" ? await source.resolve(reference, options) : reference;
   const run = new CopyRun(source, target, options);
-  await run.part(root, []);
-  if (options.referrers !== "none") await run.referrersOfAll();
-  for (const tag of options.tags ?? []) await target.tag(tag, root, options);
+  try {
+    await run.part(root, []);
+    if (options.referrers !== "none") await run.referrersOfAll();
+    for (const tag of options.tags ?? []) await target.tag(tag, root, options);
+    // Without a name the root would be in a layout, and nothing would say so.
+    if ((options.tags ?? []).length === 0 && target instanceof IndexedTarget) await target.addEntry(root, options);
+  } catch (error) {
+    const what = typeof reference === "string" ? `${reference} (${root.digest})` : root.digest;
+    throw withContext(error, `cannot copy ${what} from ${source.name} to ${target.name}`);
+  }
   return run.report(root);
 }
 
@@ -113,7 +121,11 @@ class CopyRun {
     while (this.#manifests.length > 0) {
       const subjects = this.#manifests;
       this.#manifests = [];
-      await Promise.all(subjects.map(({ descriptor, path }) => this.#referrersOf(descriptor, path)));
+      const listed = await allSettledOrThrow(
+        subjects.map(({ descriptor, path }) => this.#slots.run(() => this.#referrersOf(descriptor, path))),
+      );
+      // In the order of the subjects: which listing was the quickest must not show in an archive.
+      await allSettledOrThrow(listed.flat().map(({ referrer, path }) => this.#copyReferrer(referrer, path)));
     }
   }
 
@@ -164,20 +176,25 @@ class CopyRun {
     this.#manifests.push({ descriptor, path });
   }
 
-  async #referrersOf(subject: Descriptor, path: GraphPath): Promise<void> {
+  async #referrersOf(subject: Descriptor, path: GraphPath): Promise<{ referrer: Descriptor; path: GraphPath }[]> {
     const choice = this.#options.referrers ?? "all";
+    const found: { referrer: Descriptor; path: GraphPath }[] = [];
     for await (const referrer of this.#source.referrers(subject, this.#options)) {
       if (typeof choice === "function" && !choice(referrer)) continue;
-      // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
-      if (this.#claims.has(visitKey(referrer))) continue;
-      this.#found++;
-      const step = [...path, referrerStep(referrer)];
-      try {
-        await this.part(plainDescriptor(referrer), step);
-      } catch (error) {
-        this.#options.signal?.throwIfAborted();
-        this.#failures.push({ descriptor: referrer, path: step, error });
-      }
+      found.push({ referrer, path: [...path, referrerStep(referrer)] });
+    }
+    return found;
+  }
+
+  async #copyReferrer(referrer: Descriptor, path: GraphPath): Promise<void> {
+    // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
+    if (this.#claims.has(visitKey(referrer))) return;
+    this.#found++;
+    try {
+      await this.part(plainDescriptor(referrer), path);
+    } catch (error) {
+      this.#options.signal?.throwIfAborted();
+      this.#failures.push({ descriptor: referrer, path, error });
     }
   }
 
@@ -229,10 +246,11 @@ class Slots {
 }
 
 /** Waits for all, so that nothing is still being written when the first failure is reported. */
-async function allSettledOrThrow(work: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(work)) {
+async function allSettledOrThrow<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  return (await Promise.allSettled(work)).map((result) => {
     if (result.status === "rejected") throw result.reason;
-  }
+    return result.value;
+  });
 }
 
 const locatedErrors = new WeakSet<OciError>();
@@ -240,7 +258,7 @@ const locatedErrors = new WeakSet<OciError>();
 /** Says where in the graph an error happened, once. */
 function located(error: unknown, path: GraphPath): unknown {
   if (!isOciError(error) || locatedErrors.has(error)) return error;
-  const result = new OciError(error.code, `${path.join(" > ")}: ${error.message}`, { hint: error.hint, cause: error });
-  locatedErrors.add(result);
+  const result = withContext(error, path.join(" > "));
+  locatedErrors.add(result as OciError);
   return result;
 }

@@ -20,7 +20,7 @@ export {
   copy,
   type ReferrersChoice,
 } from "./copy.js";
-export { createdAt } from "./created.js";
+export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
 export { type Inspection, inspect } from "./inspect.js";
 export { type ListedTag, type ListOptions, list, platformsOf } from "./list.js";
 export {
@@ -55,6 +55,7 @@ export {
   type OciErrorOptions,
   systemError,
   systemErrorCode,
+  withContext,
 } from "./model/errors.js";
 export { isJsonObject, type JsonObject, parseJson, parseJsonObject } from "./model/json.js";
 export {

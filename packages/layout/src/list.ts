@@ -1,7 +1,7 @@
 import type { Abortable, Source } from "./content.js";
 import type { Descriptor } from "./model/descriptor.js";
 import { isOciError } from "./model/errors.js";
-import { isIndexType } from "./model/media-types.js";
+import { isImageConfigType, isIndexType } from "./model/media-types.js";
 import { formatPlatform } from "./model/platform.js";
 import { readManifest } from "./model/verified.js";
 import { platformOfConfig } from "./select-platform.js";
@@ -22,7 +22,10 @@ export interface ListedTag {
   readonly referrers?: number;
 }
 
-/** The tags of a source in bytewise order. A manifest that is missing or damaged is listed with what its tag says of it. */
+/**
+ * The tags of a source in bytewise order. A manifest that is missing or damaged is listed with what its tag says of it, and
+ * a name that stands for several manifests, or for none since a moment ago, without a descriptor.
+ */
 export async function list(source: Source, options: ListOptions = {}): Promise<ListedTag[]> {
   const listed: ListedTag[] = [];
   for await (const tag of source.tags(options)) {
@@ -32,7 +35,13 @@ export async function list(source: Source, options: ListOptions = {}): Promise<L
 }
 
 async function describeTag(source: Source, tag: string, options: Abortable): Promise<ListedTag> {
-  const descriptor = await source.resolve(tag, options);
+  let descriptor: Descriptor;
+  try {
+    descriptor = await source.resolve(tag, options);
+  } catch (error) {
+    if (isOciError(error, "CONFLICT") || isOciError(error, "NOT_FOUND")) return { tag };
+    throw error;
+  }
   let referrers = 0;
   for await (const _referrer of source.referrers(descriptor, options)) referrers++;
   return { tag, descriptor, platforms: await platformsOf(source, descriptor, options), referrers };
@@ -58,7 +67,12 @@ export async function platformsOf(
         ]),
       ];
     }
-    if (manifest.kind !== "image" || manifest.artifactType !== undefined) return [];
+    if (
+      manifest.kind !== "image" ||
+      manifest.artifactType !== undefined ||
+      !isImageConfigType(manifest.config.mediaType)
+    )
+      return [];
     const platform = await platformOfConfig(source, manifest.config, options);
     return platform === undefined ? [] : [formatPlatform(platform)];
   } catch (error) {

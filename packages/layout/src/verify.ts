@@ -34,7 +34,7 @@ export interface VerifyReport {
   readonly manifests: number;
   readonly blobs: number;
   readonly referrers: number;
-  /** Bytes read, each digest once. */
+  /** Bytes read and found to be what they should be, each digest once. */
   readonly bytes: number;
   /** Empty where everything is as it should be. */
   readonly findings: readonly Finding[];
@@ -71,7 +71,7 @@ export async function verify(
       ? await checkManifest(source, node, options)
       : await checkBlob(source, node, options);
     counts[isManifestType(node.descriptor.mediaType) ? "manifests" : "blobs"]++;
-    counts.bytes += node.descriptor.size;
+    if (found.every(({ state }) => state === "invalid")) counts.bytes += node.descriptor.size;
     for (const { state, message } of found)
       findings.push({ state, message, descriptor: node.descriptor, path: [root, ...node.path] });
   }
@@ -86,7 +86,11 @@ async function checkManifest(
   options: VerifyOptions,
 ): Promise<Problem[]> {
   if (manifest === undefined) return [problemOf(error, descriptor)];
-  options.onBytes?.(descriptor.size);
+  // Where the manifest was embedded in its descriptor, its blob has not been looked at yet.
+  if (descriptor.data !== undefined) {
+    const found = await checkBlob(source, { descriptor }, options);
+    if (found.length > 0) return found;
+  } else options.onBytes?.(descriptor.size);
   return manifest.kind === "image" && isImageConfigType(manifest.config.mediaType)
     ? checkImage(source, manifest, options)
     : [];
@@ -126,7 +130,11 @@ async function checkImage(
   return problems;
 }
 
-async function checkBlob(source: Source, { descriptor }: Node, options: VerifyOptions): Promise<Problem[]> {
+async function checkBlob(
+  source: Source,
+  { descriptor }: Pick<Node, "descriptor">,
+  options: VerifyOptions,
+): Promise<Problem[]> {
   if (!isVerifiable(descriptor.digest))
     return [{ state: "unverifiable", message: `the algorithm of ${descriptor.digest} is not known here` }];
   try {

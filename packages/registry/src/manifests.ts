@@ -104,6 +104,7 @@ export class Manifests {
 
   /** All bytes of a manifest, verified. Fails with `LIMIT` where it is declared larger than what is read at once. */
   async bytes(descriptor: Descriptor, options: Abortable = {}): Promise<Uint8Array> {
+    options.signal?.throwIfAborted();
     const kept = this.#cache.get(descriptor.digest);
     if (kept !== undefined && kept.byteLength === descriptor.size) return kept;
     const action = `cannot fetch ${formatDescriptor(descriptor)} from ${this.#endpoint.name}`;

@@ -5,7 +5,6 @@ import {
   type Digest,
   digestOf,
   encodeJson,
-  isIndexType,
   type JsonObject,
   mediaTypes,
   OciError,
@@ -83,7 +82,7 @@ export class ReferrersTag {
     if (found === undefined) return undefined;
     // Some registries answer with the subject itself where the tag is not there.
     if (digestOf(found.bytes) === subject) return "something else";
-    if (found.mediaType === undefined || !isIndexType(found.mediaType)) return "something else";
+    if (found.mediaType !== mediaTypes.index) return "something else";
     const where = `the list ${this.#endpoint.name}:${tag}`;
     return {
       value: parseJsonObject(found.bytes, where),

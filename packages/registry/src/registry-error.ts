@@ -147,7 +147,7 @@ function hintOf(
     case 401:
       return authenticated
         ? `The credentials for ${host} were refused, or do not reach this repository.`
-        : `Log in with: stowage login ${host}`;
+        : `Log in with: docker login ${host}`;
     case 403:
       return host === "ghcr.io"
         ? "In GitHub Actions the job needs the permission packages: write, and the package must be linked to the repository."

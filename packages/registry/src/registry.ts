@@ -88,16 +88,15 @@ export class Registry {
     throw await answerError(request.action, answer, { host: this.host, authenticated: shown.authenticated });
   }
 
-  /** A token server gets no redirect to elsewhere followed: the request holds what must not go there. */
+  /**
+   * A token server gets no redirect to elsewhere followed: the request holds what must not go there. Where it fails for a
+   * while, the request that needs the token is repeated, and asks again.
+   */
   async #exchangeForToken(request: Request): Promise<Answer> {
-    return this.retry.run(async () => {
-      const { answer } = await this.#follow(request, request.url, request.headers?.authorization, true);
-      if (!isTemporaryStatus(answer.status)) return answer;
-      throw await answerError(request.action, answer, {
-        host: this.host,
-        authenticated: request.headers?.authorization !== undefined,
-      });
-    });
+    const authorization = request.headers?.authorization;
+    const { answer } = await this.#follow(request, request.url, authorization, true);
+    if (!isTemporaryStatus(answer.status)) return answer;
+    throw await answerError(request.action, answer, { host: this.host, authenticated: authorization !== undefined });
   }
 
   /**

@@ -93,10 +93,10 @@ export class Transport {
       });
       // An unread body that fails must not end the process.
       body.on("error", () => {});
-      return new Answer(method, url, statusCode, headers, body, (cause) => asError(cause, request));
+      return new Answer(method, url, statusCode, headers, body, (cause) => this.#asError(cause, request));
     } catch (cause) {
       if (outgoing.failure !== undefined) throw outgoing.failure.error;
-      throw asError(cause, request);
+      throw this.#asError(cause, request);
     }
   }
 
@@ -143,6 +143,12 @@ export class Transport {
     });
   }
 
+  #asError(cause: unknown, request: Request): unknown {
+    if (request.signal?.aborted) return request.signal.reason;
+    if (isOciError(cause) || cause instanceof TypeError) return cause;
+    return connectionError(cause, request, proxyFor(request.url, this.#environment));
+  }
+
   #tls(url: URL): { rejectUnauthorized?: boolean; ca?: string[] } {
     const { insecure, caFile } = this.#options;
     if (insecure === true || (Array.isArray(insecure) && insecure.includes(url.host)))
@@ -163,12 +169,6 @@ function readAuthorities(path: string): string {
   } catch (error) {
     throw systemError(error, `cannot read the certificates in ${path}`);
   }
-}
-
-function asError(cause: unknown, request: Request): unknown {
-  if (request.signal?.aborted) return request.signal.reason;
-  if (isOciError(cause) || cause instanceof TypeError) return cause;
-  return connectionError(cause, request);
 }
 
 /** The body on its way out. It remembers its own failure, which the HTTP library may wrap or replace. */

@@ -10,7 +10,7 @@ import {
 import { hasBlob } from "./blobs.js";
 import { checkDeclaredDigest, type Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
-import { appendQuery, sameOrigin } from "./http/url.js";
+import { appendQuery } from "./http/url.js";
 import { checkStep } from "./registry.js";
 import { RegistryError } from "./registry-error.js";
 
@@ -115,7 +115,7 @@ async function sessionOf(answer: Answer, action: string, endpoint: Endpoint): Pr
   await checkStep(action, endpoint.registry.url, location);
   const cookies = answer.headers("set-cookie").map((cookie) => cookie.split(";")[0]?.trim() ?? "");
   const cookie = cookies.filter((pair) => /^[^=\s]+=[\x21-\x7e]*$/.test(pair)).join("; ");
-  return { location, cookie: cookie === "" || !sameOrigin(location, answer.url) ? undefined : cookie };
+  return { location, cookie: cookie === "" ? undefined : cookie };
 }
 
 /** One PUT with everything. What is sent is verified: content that is wrong ends before its last bytes, and the request with it. */

@@ -26,6 +26,7 @@ async function serveWithTokens(
   options: {
     readonly realm?: (registry: TestServer) => string;
     readonly service?: string;
+    readonly scope?: string;
     readonly token?: Handler;
     readonly isGood?: (token: string) => boolean;
   } = {},
@@ -54,7 +55,7 @@ async function serveWithTokens(
       const service = options.service === undefined ? "" : `,service="${options.service}"`;
       response.setHeader(
         "www-authenticate",
-        `Bearer realm="${realm}"${service},scope="repository:${repository}:${action}"`,
+        `Bearer realm="${realm}"${service},scope="${options.scope ?? `repository:${repository}:${action}`}"`,
       );
       sendError(response, 401, "UNAUTHORIZED");
       return true;
@@ -102,7 +103,7 @@ describe("a registry that asks for Basic", () => {
   it("is refused without credentials with a hint to log in", async () => {
     const registry = await guarded();
     const error = await failure(client().repository(`${registry.host}/a/b`).has(content.descriptor));
-    expect(error).toMatchObject({ code: "UNAUTHORIZED", hint: `Log in with: stowage login ${registry.host}` });
+    expect(error).toMatchObject({ code: "UNAUTHORIZED", hint: `Log in with: docker login ${registry.host}` });
   });
 
   it("gets the credentials that were found for the repository", async () => {
@@ -203,7 +204,7 @@ describe("a registry that asks for tokens", () => {
     const error = await failure(client().repository(`${registry.host}/a/b`).has(content.descriptor));
     expect(error).toMatchObject({
       code: "UNAUTHORIZED",
-      hint: `Log in with: stowage login ${registry.host}`,
+      hint: `Log in with: docker login ${registry.host}`,
       diagnostics: [{ message: "who are you" }],
     });
   });
@@ -276,13 +277,24 @@ describe("a registry that asks for tokens", () => {
     ]);
   });
 
-  it("gets more where its challenge asks for more on the same repository", async () => {
+  it("gets a token for deleting where a tag is deleted", async () => {
     const registry = await serveWithTokens();
     const target = client().repository(`${registry.host}/a/b`);
     for (const part of [emptyBlob, manifestOf([])]) await target.push(part);
     await target.tag("v1", manifestOf([]).descriptor);
     await target.untag("v1");
     expect(registry.tokenRequests().at(-1)?.searchParams.get("scope")).toBe("repository:a/b:pull,delete");
+  });
+
+  it("that keeps the repository under another name gets reading of that as well, and no writing", async () => {
+    const registry = await serveWithTokens({
+      scope: "repository:upstream/b:pull,push",
+      isGood: (token) => token.includes("upstream/b"),
+    });
+    await client().repository(`${registry.host}/a/b`).has(content.descriptor);
+    expect(registry.tokenRequests().map(({ searchParams }) => searchParams.getAll("scope"))).toEqual([
+      ["repository:a/b:pull", "repository:upstream/b:pull"],
+    ]);
   });
 });
 
@@ -336,6 +348,7 @@ describe("a token server elsewhere", () => {
     const registry = await serveWithTokens({ realm: () => "http://169.254.169.254/token" });
     await expect(client().repository(`${registry.host}/a/b`).has(content.descriptor)).rejects.toMatchObject({
       code: "DENIED",
+      message: expect.stringContaining("link-local address"),
     });
   });
 });

@@ -66,6 +66,21 @@ describe("a registry with the referrers API", () => {
     expect(registry.received.filter(({ path }) => path.includes("/referrers/sha256:000"))).toHaveLength(1);
   });
 
+  it("that says no OCI-Subject is believed where it lists the referrer, and gets a tag where it does not", async () => {
+    for (const listed of [true, false]) {
+      const { registry, repository } = await repositoryWith({
+        intercept: (request, response) => {
+          if (!request.url?.includes("/referrers/")) return false;
+          const manifests = listed && request.url.endsWith(subject.digest) ? [notes[0]?.descriptor] : [];
+          sendJson(response, 200, { schemaVersion: 2, manifests }, { "content-type": mediaTypes.index });
+          return true;
+        },
+      });
+      await repository.push(notes[0] as Content);
+      expect([listed, planted(registry)?.manifests.length]).toEqual([listed, listed ? undefined : 1]);
+    }
+  });
+
   it("need not fill in type and annotations: the manifests have them", async () => {
     const { repository } = await repositoryWith({ referrers: "works" });
     await repository.push(notes[0] as Content);
@@ -283,13 +298,14 @@ describe("a registry without the referrers API", () => {
   });
 
   it("does not have something else under the tag overwritten", async () => {
-    const cases = [manifestOf([]), image, list([])] as const;
+    const dockerList = jsonOf({ schemaVersion: 2, manifests: [] }, mediaTypes.dockerManifestList);
+    const cases = [manifestOf([]), image, dockerList, list([])] as const;
     for (const [index, content] of cases.entries()) {
       const { registry, repository } = await repositoryWith();
       plant(registry, tag, content);
       const before = registry.manifests.get(`some/repo ${tag}`);
       const result = await repository.push(notes[0] as Content).catch((error) => error);
-      if (index < 2) {
+      if (index < 3) {
         expect(result).toMatchObject({ code: "CONFLICT" });
         expect(registry.manifests.get(`some/repo ${tag}`)).toBe(before);
         expect(await all(repository.referrers(subject))).toEqual([]);

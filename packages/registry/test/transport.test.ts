@@ -132,6 +132,31 @@ describe("a request", () => {
   });
 });
 
+describe("a proxy", () => {
+  it("that is not there is named beside the registry", async () => {
+    const proxy = `127.0.0.1:${await freePort()}`;
+    for (const scheme of ["http", "https"]) {
+      const environment = { [`${scheme}_proxy`]: `http://user:secret@${proxy}` };
+      const error = await failure(
+        repository("registry.invalid", { plainHttp: scheme === "http", environment }).resolve("v1"),
+      );
+      expect(error.message).toContain(`nothing listens on registry.invalid or the proxy ${proxy}`);
+      expect(error.message).not.toContain("secret");
+    }
+  });
+
+  it("that refuses is quoted", async () => {
+    const proxy = createSocketServer((socket) =>
+      socket.once("data", () => socket.end("HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")),
+    );
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const environment = { https_proxy: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}` };
+    const error = await failure(repository("registry.invalid", { environment }).resolve("v1"));
+    expect(error).toMatchObject({ code: "REGISTRY", message: expect.stringContaining("407") });
+    proxy.close();
+  });
+});
+
 describe("a client that is done", () => {
   it("does not keep its process alive, closed or not", async () => {
     const server = await serve((_, response) => response.writeHead(404).end());

@@ -37,11 +37,11 @@ export function layoutStore(layout: Layout, options: LayoutStoreOptions = {}): S
       });
     },
     async *repositories() {
-      const found = new Set([own]);
+      const found = new Set<string>();
       for (const one of await names(layout)) {
-        const { repository } = splitName(one);
-        if (repository !== undefined && isRepository(repository)) found.add(repository);
-        else if (repository !== undefined && isRepository(withoutHost(repository))) found.add(withoutHost(repository));
+        const { repository, tag } = splitName(one);
+        const name = repository === undefined || isRepository(repository) ? repository : withoutHost(repository);
+        if (tag !== undefined && isRepository(name ?? own)) found.add(name ?? own);
       }
       yield* [...found].sort();
     },

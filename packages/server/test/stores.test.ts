@@ -55,6 +55,17 @@ describe("a layout", () => {
     expect((await registry.request("/v2/own/manifests/v1")).status).toBe(200);
   });
 
+  test("holds a repository whose name has one part: alpine:latest reads like a digest and is none", async () => {
+    const layout = await layoutWith("v1");
+    const registry = await startRegistry({ store: layoutStore(layout, { repository: "own" }) }, "alpine");
+    const { digest } = await pushArtifact(registry, "alpine", { tag: "latest" });
+    expect(await digestOfTag(registry, "/v2/alpine/manifests/latest")).toBe(digest);
+    expect(await (await registry.request("/v2/alpine/tags/list")).json()).toEqual({ name: "alpine", tags: ["latest"] });
+    expect((await layout.resolve("alpine:latest")).digest).toBe(digest);
+    expect((await registry.request("/v2/alpine/manifests/latest", { method: "DELETE" })).status).toBe(202);
+    expect((await registry.request("/v2/alpine/manifests/latest")).status).toBe(404);
+  });
+
   test("shows what another process wrote to it meanwhile", async () => {
     const layout = await layoutWith("v1");
     const registry = await startRegistry({ store: layoutStore(await Layout.open(layout.path), { repository: "own" }) });

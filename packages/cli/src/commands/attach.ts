@@ -11,6 +11,7 @@ import {
   withTarget,
 } from "../locations.js";
 import { formatSize, printJson, printLines } from "../output.js";
+import { startProgress } from "../progress.js";
 
 export const attachCommand = defineCommand({
   command: "attach <subject> [files..]",
@@ -64,6 +65,11 @@ export const attachCommand = defineCommand({
         hint: "Copy it into a layout, attach there, and copy it back.",
       });
     }
+    const progress = startProgress(context, "attaching", args.quiet || args.json);
+    const onBytes = (bytes: number): void => {
+      progress.expect(bytes);
+      progress.advance(bytes);
+    };
     const result = await withTarget(location, { ...open, mustExist: true }, async (target) => {
       const { descriptor } = await resolveRoot(target, location, open);
       const subject = platform === undefined ? descriptor : await selectPlatform(target, descriptor, platform, open);
@@ -74,8 +80,9 @@ export const attachCommand = defineCommand({
         created,
         tag: args.tag,
         signal: context.signal,
+        onBytes,
       });
-    });
+    }).finally(() => progress.stop());
     if (args.json) printJson(context, result);
     else if (args.quiet) printLines(context, [result.descriptor.digest]);
     else {

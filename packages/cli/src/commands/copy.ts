@@ -1,5 +1,5 @@
 import { type CopyReport, copy, formatLocation, type Location, type ReferrersChoice } from "@stowage/layout";
-import { type Context, defineCommand, type ExitCode } from "../command.js";
+import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
   locationArgument,
   openOptions,
@@ -49,31 +49,30 @@ export const copyCommand = defineCommand({
   run: (args, context) => {
     const open = openOptions(args, context.signal);
     const target = locationArgument(args.target);
-    return withRoot(args.source, { open, platform: platformArgument(args.platform) }, (root) =>
-      withTarget(target, open, async (destination) => {
-        const progress = startProgress(context, "copying", args.quiet || args.json);
-        const tag = tagFor(target, root.tag);
-        try {
-          const report = await copy(root.source, destination, root.descriptor, {
-            signal: context.signal,
-            tags: tag === undefined ? [] : [tag],
-            referrers: args.referrers ?? defaultReferrers(target),
-            concurrency: Number(args.concurrency),
-            forceRecursive: args.forceRecursive,
-            onEvent: followCopy(progress),
-          });
-          progress.stop();
-          return printReport(
-            context,
-            report,
-            args,
-            `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`,
-          );
-        } finally {
-          progress.stop();
-        }
-      }),
-    );
+    const concurrency = Number(args.concurrency);
+    if (!Number.isInteger(concurrency) || concurrency < 1)
+      throw new UsageError(`--concurrency ${args.concurrency} is no number of blobs`);
+    return withRoot(args.source, { open, platform: platformArgument(args.platform) }, async (root) => {
+      const progress = startProgress(context, "copying", args.quiet || args.json);
+      const tag = tagFor(target, root.tag);
+      const report = await withTarget(target, open, (destination) =>
+        copy(root.source, destination, root.descriptor, {
+          signal: context.signal,
+          tags: tag === undefined ? [] : [tag],
+          referrers: args.referrers ?? defaultReferrers(target),
+          concurrency,
+          forceRecursive: args.forceRecursive,
+          onEvent: followCopy(progress),
+        }),
+      ).finally(() => progress.stop());
+      // Only now: an archive is complete when it is closed.
+      return printReport(
+        context,
+        report,
+        args,
+        `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`,
+      );
+    });
   },
 });
 

@@ -1,4 +1,4 @@
-import { annotationKeys, formatPlatform, type TreeNode, tree } from "@stowage/layout";
+import { annotationKeys, type Descriptor, formatPlatform, isIndexType, type TreeNode, tree } from "@stowage/layout";
 import { defineCommand, type ExitCode } from "../command.js";
 import { openOptions, platformArgument, withRegistryOptions, withRoot } from "../locations.js";
 import { formatSize, printJson, printLines } from "../output.js";
@@ -54,17 +54,18 @@ function branches(node: TreeNode, indent: string, lines: string[]): void {
 
 function label(node: TreeNode, refers: boolean): string {
   const { descriptor, artifactType, annotations, problem } = node;
-  const attestation = descriptor.annotations?.["vnd.docker.reference.type"] === "attestation-manifest";
-  const platform = descriptor.platform === undefined || attestation ? undefined : formatPlatform(descriptor.platform);
-  const what = attestation
-    ? "attestation"
-    : (artifactType ??
-      platform ??
-      (descriptor.mediaType.includes("index") || descriptor.mediaType.includes("list") ? "index" : "image"));
-  const notes = [
-    problem,
-    node.repeated === true ? "shown above" : undefined,
-    annotations?.[annotationKeys.created],
-  ].filter((text) => text !== undefined);
-  return `${refers ? "<- " : ""}${what} ${descriptor.digest} ${formatSize(node.size)}${notes.map((text) => ` [${text}]`).join("")}`;
+  const notes = [problem, node.repeated === true ? "shown above" : undefined, annotations?.[annotationKeys.created]];
+  return [
+    ...(refers ? ["<-"] : []),
+    ...(artifactType === undefined ? kindOf(descriptor) : [artifactType]),
+    descriptor.digest,
+    formatSize(node.size),
+    ...notes.filter((text) => text !== undefined).map((text) => `[${text}]`),
+  ].join(" ");
+}
+
+function kindOf(descriptor: Descriptor): string[] {
+  if (descriptor.annotations?.["vnd.docker.reference.type"] === "attestation-manifest") return ["attestation"];
+  const kind = isIndexType(descriptor.mediaType) ? "index" : "image";
+  return descriptor.platform === undefined ? [kind] : [kind, formatPlatform(descriptor.platform)];
 }

@@ -1,5 +1,5 @@
 import type { Abortable, FileLocation, Location } from "@stowage/layout";
-import { formatLocation, IndexedSource, refName, type Source, type VerifyRoot, verify } from "@stowage/layout";
+import { formatLocation, IndexedSource, isNamed, refName, type Source, type VerifyRoot, verify } from "@stowage/layout";
 import { defineCommand } from "../command.js";
 import { locationArgument, openOptions, resolveRoot, withRegistryOptions, withSource } from "../locations.js";
 import { count, formatSize, printJson, printLines } from "../output.js";
@@ -53,7 +53,9 @@ async function rootsOf(source: Source, location: Location, options: Abortable): 
   const { tag, digest } = location.kind === "registry" ? location.reference : (location as FileLocation);
   if (tag === undefined && digest === undefined && source instanceof IndexedSource) {
     const { manifests } = await source.index(options);
-    return manifests.map((entry) => ({ name: refName(entry) ?? entry.digest, descriptor: entry }));
+    // Images first: what refers to them is then seen as such, and not as an entry of its own.
+    const entries = [...manifests.filter(isNamed), ...manifests.filter((entry) => !isNamed(entry))];
+    return entries.map((entry) => ({ name: refName(entry) ?? entry.digest, descriptor: entry }));
   }
   const root = await resolveRoot(source, location, options);
   return [{ name: tag ?? root.descriptor.digest, descriptor: root.descriptor }];

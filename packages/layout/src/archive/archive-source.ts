@@ -4,10 +4,11 @@ import type { FetchOptions } from "../content.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
 import { type Digest, digestAlgorithm, digestEncoded } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
-import { verified } from "../model/verified.js";
+import { collect, verified } from "../model/verified.js";
 import { CHUNK_SIZE, openRegularFile } from "../store/files.js";
 import { type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "../store/index-json.js";
 import { IndexedSource } from "../store/indexed-source.js";
+import { checkLayoutVersion, MAXIMUM_LAYOUT_FILE_SIZE } from "../store/layout-version.js";
 import { readTarEntries, type TarEntry } from "./tar-reader.js";
 
 /** How many links may be followed from one name to another inside an archive. */
@@ -38,14 +39,14 @@ export class ArchiveSource extends IndexedSource {
       await refuseCompressed(handle, path);
       const entries = new Map<string, TarEntry>();
       for await (const entry of readTarEntries(handle, path)) entries.set(normalize(entry.name), entry);
-      for (const name of ["oci-layout", "index.json"]) {
-        if (!entries.has(name)) throw new OciError("INVALID", `${path} holds no OCI layout: it has no ${name}`);
-      }
-      const index = follow(entries, "index.json") as TarEntry;
-      if (index.size > MAXIMUM_INDEX_SIZE) throw new OciError("LIMIT", `index.json in ${path} has ${index.size} bytes`);
-      const bytes: Uint8Array[] = [];
-      for await (const chunk of read(handle, index, 0)) bytes.push(chunk);
-      return new ArchiveSource(path, handle, entries, parseIndex(Buffer.concat(bytes), `index.json in ${path}`));
+      const named = async (name: string, limit: number): Promise<Uint8Array> => {
+        const entry = follow(entries, name);
+        if (entry === undefined) throw new OciError("INVALID", `${path} holds no OCI layout: it has no ${name}`);
+        return collect(read(handle, entry, 0), limit, `${name} in ${path}`);
+      };
+      checkLayoutVersion(await named("oci-layout", MAXIMUM_LAYOUT_FILE_SIZE), `oci-layout in ${path}`);
+      const index = parseIndex(await named("index.json", MAXIMUM_INDEX_SIZE), `index.json in ${path}`);
+      return new ArchiveSource(path, handle, entries, index);
     } catch (error) {
       await handle.close();
       throw error;

@@ -30,6 +30,8 @@ export class ArchiveTarget extends IndexedTarget {
   readonly #docker: boolean;
   readonly #written = new Map<Digest, number>();
   readonly #manifests = new Map<Digest, Uint8Array>();
+  /** What was pushed, as against the lists of referrers that are made here. */
+  readonly #pushed = new Map<Digest, Descriptor>();
   #index: LayoutIndex = emptyIndex;
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -81,6 +83,13 @@ export class ArchiveTarget extends IndexedTarget {
     return descriptor;
   }
 
+  override async push(content: Content, options: PushOptions = {}): Promise<Presence> {
+    const presence = await super.push(content, options);
+    const { descriptor } = content;
+    if (isManifestType(descriptor.mediaType)) this.#pushed.set(descriptor.digest, descriptor);
+    return presence;
+  }
+
   protected async store(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
     const bytes = verified(counted(content.open(), options), descriptor);
@@ -90,7 +99,13 @@ export class ArchiveTarget extends IndexedTarget {
     }
     await this.#inTurn(async () => {
       if (this.#written.has(descriptor.digest)) return;
-      await this.#tar.addStream(blobPath(descriptor.digest), descriptor.size, bytes);
+      try {
+        // Content that is missing, or small and damaged, fails before anything of it is in the tar.
+        const begun = await startOf(bytes);
+        await this.#tar.addStream(blobPath(descriptor.digest), descriptor.size, begun);
+      } finally {
+        await bytes.return();
+      }
       this.#written.set(descriptor.digest, descriptor.size);
     });
     return "written";
@@ -101,7 +116,7 @@ export class ArchiveTarget extends IndexedTarget {
     try {
       await this.#queue;
       // Lists of referrers are made anew for each referrer; only the ones in use go into the file.
-      for (const [digest, bytes] of this.#reachable()) await this.#tar.add(blobPath(digest), bytes);
+      for (const [digest, bytes] of this.#needed()) await this.#tar.add(blobPath(digest), bytes);
       await this.#tar.add("index.json", encodeJson(this.#index));
       if (this.#docker)
         await this.#tar.add("manifest.json", encodeJson(dockerManifest(this.#index, (entry) => this.#parse(entry))));
@@ -118,9 +133,9 @@ export class ArchiveTarget extends IndexedTarget {
     await this.#tar.discard();
   }
 
-  #reachable(): (readonly [Digest, Uint8Array])[] {
+  #needed(): (readonly [Digest, Uint8Array])[] {
     const found = new Map<Digest, Uint8Array>();
-    const pending = [...this.#index.manifests];
+    const pending = [...this.#index.manifests, ...this.#pushed.values()];
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
       const bytes = this.#manifests.get(next.digest);
       if (bytes === undefined || found.has(next.digest)) continue;
@@ -139,6 +154,16 @@ export class ArchiveTarget extends IndexedTarget {
     this.#queue = result.catch(() => {});
     return result;
   }
+}
+
+/** The same stream, whose first chunk has arrived. */
+async function startOf(bytes: AsyncGenerator<Uint8Array, void, undefined>): Promise<Bytes> {
+  const first = await bytes.next();
+  return (async function* () {
+    if (first.done === true) return;
+    yield first.value;
+    yield* bytes;
+  })();
 }
 
 async function* counted(bytes: Bytes, options: PushOptions): AsyncGenerator<Uint8Array> {

@@ -12,6 +12,8 @@ export interface TarEntry {
 }
 
 const BLOCK = 512;
+/** Hard and symbolic links, devices, directories and FIFOs: some writers repeat a size in their headers. */
+const HEADER_ONLY = "123456";
 /** The largest extended header that is read, in bytes; GNU tar's own limit for a path is 4 KiB. */
 const MAXIMUM_EXTENDED_HEADER = 1024 * 1024;
 /** How many entries an archive may have. */
@@ -32,11 +34,14 @@ export async function* readTarEntries(handle: FileHandle, where: string): AsyncG
     checkHeader(header, position, where);
     if (++count > MAXIMUM_ENTRIES) throw new OciError("LIMIT", `${where} has more than ${MAXIMUM_ENTRIES} entries`);
     const type = String.fromCharCode(header[156] as number);
-    const size = extended.size ?? number(header, 124, 12, where);
+    const isExtension = "xLKg".includes(type);
+    const stated = number(header, 124, 12, where);
+    // A PAX size is that of the entry it belongs to, whatever headers stand between. Nothing follows a link or a directory.
+    const size = isExtension ? stated : HEADER_ONLY.includes(type) ? 0 : (extended.size ?? stated);
     const offset = position + BLOCK;
     if (offset + size > end) throw new OciError("INVALID", `${where} ends in the middle of an entry`);
     position = offset + Math.ceil(size / BLOCK) * BLOCK;
-    if ("xLKg".includes(type)) {
+    if (isExtension) {
       if (size > MAXIMUM_EXTENDED_HEADER)
         throw new OciError("LIMIT", `${where} has an extended header of ${size} bytes`);
       if (type !== "g")

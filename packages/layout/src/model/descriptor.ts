@@ -57,7 +57,7 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   try {
     parseDigest(value.digest);
   } catch (cause) {
-    throw new OciError("INVALID", `${where}: ${(cause as Error).message}`, { cause });
+    throw new OciError("INVALID", `${where}: ${(cause as Error).message}`, { hint: (cause as OciError).hint, cause });
   }
   if (value.urls !== undefined && value.urls !== null && !isStringArray(value.urls))
     throw invalid(where, "has urls that are not strings");

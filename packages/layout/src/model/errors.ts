@@ -83,3 +83,9 @@ export function systemError(error: unknown, action: string): unknown {
   const text = known?.text ?? `${(error as Error).message}`;
   return new OciError(known?.code ?? "REGISTRY", `${action}: ${text}`, { hint: known?.hint, cause: error });
 }
+
+/** The same failure, told with what was being done: `context: message`. What is no {@link OciError} passes unchanged. */
+export function withContext(error: unknown, context: string): unknown {
+  if (!isOciError(error)) return error;
+  return new OciError(error.code, `${context}: ${error.message}`, { hint: error.hint, cause: error });
+}

@@ -6,7 +6,15 @@ import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, digestAlgorithm, digestEncoded, Hasher } from "../model/digest.js";
 import { OciError, systemError, systemErrorCode } from "../model/errors.js";
 import { verified } from "../model/verified.js";
-import { inLargeChunks, openRegularFile, readChunks, removeFile, replaceFile, writeFully } from "./files.js";
+import {
+  inLargeChunks,
+  openRegularFile,
+  readChunks,
+  removeFile,
+  replaceFile,
+  untilAborted,
+  writeFully,
+} from "./files.js";
 
 /** What storing a blob may be told, and may tell. */
 export interface StoreOptions {
@@ -57,9 +65,12 @@ export class BlobDirectory {
     const { handle, size } = await openRegularFile(path);
     try {
       if (size !== descriptor.size)
-        throw new OciError("MISMATCH", `${path} has ${size} bytes; its descriptor says ${descriptor.size}`);
+        throw new OciError(
+          "MISMATCH",
+          `${descriptor.digest} at ${path} has ${size} bytes; its descriptor says ${descriptor.size}`,
+        );
       const chunks = readChunks(handle, from, signal);
-      yield* from === 0 ? verified(chunks, descriptor, path) : chunks;
+      yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
       // A reader that fails before it asks for the first chunk leaves the file to us.
       await handle.close();
@@ -131,8 +142,7 @@ export class BlobDirectory {
     // One write is under way while the next chunk is read and hashed.
     let writing: Promise<void> = Promise.resolve();
     try {
-      for await (const chunk of inLargeChunks(bytes)) {
-        options.signal?.throwIfAborted();
+      for await (const chunk of inLargeChunks(untilAborted(bytes, options.signal))) {
         const position = size;
         size += chunk.byteLength;
         if (size > limit)

@@ -64,6 +64,51 @@ export async function readSmallFile(path: string, limit: number): Promise<Uint8A
   }
 }
 
+/**
+ * The chunks of `stream` until `signal` is aborted; then it fails with the signal's reason, also while a chunk is being
+ * waited for. A stream that does not answer is left behind.
+ */
+export async function* untilAborted(
+  stream: Bytes,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (signal === undefined) {
+    yield* stream;
+    return;
+  }
+  signal.throwIfAborted();
+  const chunks = iteratorOf(stream);
+  // One listener, and one promise for each chunk: racing against a single promise would pile up reactions on it.
+  let giveUp = (_reason: unknown): void => {};
+  const listener = (): void => giveUp(signal.reason);
+  signal.addEventListener("abort", listener, { once: true });
+  let ended = false;
+  try {
+    for (;;) {
+      const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
+        giveUp = reject;
+        Promise.resolve(chunks.next()).then(resolve, reject);
+        if (signal.aborted) reject(signal.reason);
+      });
+      ended = next.done === true;
+      if (ended) return;
+      yield next.value as Uint8Array;
+    }
+  } catch (error) {
+    // Closing it is asked for, not waited for: it may be stuck in the very read that is given up.
+    if (signal.aborted) void Promise.resolve(chunks.return?.()).catch(() => {});
+    ended = true;
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", listener);
+    if (!ended) await chunks.return?.();
+  }
+}
+
+function iteratorOf(stream: Bytes): AsyncIterator<Uint8Array> | Iterator<Uint8Array> {
+  return Symbol.asyncIterator in stream ? stream[Symbol.asyncIterator]() : stream[Symbol.iterator]();
+}
+
 /** Collects small chunks into chunks of {@link CHUNK_SIZE}; a chunk that is large already passes as it is. */
 export async function* inLargeChunks(stream: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
   let buffer: Buffer | undefined;

@@ -101,11 +101,14 @@ export class IndexFile {
       let group: Waiting[] = [];
       this.#abandon = new AbortController();
       try {
-        const answer = await this.locked(async (lock) => {
-          group = this.#waiting;
-          this.#waiting = [];
-          return this.#apply(group, lock);
-        }, { signal: this.#abandon.signal });
+        const answer = await this.locked(
+          async (lock) => {
+            group = this.#waiting;
+            this.#waiting = [];
+            return this.#apply(group, lock);
+          },
+          { signal: this.#abandon.signal },
+        );
         // Not before the lock is given back: a process may end as soon as it has its answer.
         answer();
       } catch (error) {
@@ -189,4 +192,3 @@ export async function writeSynced(path: string, bytes: Uint8Array): Promise<void
     await handle.close();
   }
 }
-

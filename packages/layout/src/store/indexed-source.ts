@@ -50,6 +50,7 @@ export abstract class IndexedSource implements Source {
   }
 
   async *tags(options: Abortable = {}): AsyncIterable<string> {
+    options.signal?.throwIfAborted();
     const { manifests } = await this.index(options);
     const names = new Set(manifests.filter(isNamed).map((entry) => refName(entry) as string));
     yield* [...names].sort(compareText);

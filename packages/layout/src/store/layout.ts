@@ -4,22 +4,19 @@ import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } f
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, Hasher } from "../model/digest.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
-import { parseJsonObject } from "../model/json.js";
 import { encodeJson } from "../model/manifest.js";
 import { BlobDirectory } from "./blobs.js";
 import { readSmallFile, replaceFile } from "./files.js";
 import { IndexFile, writeSynced } from "./index-file.js";
 import { emptyIndex, type LayoutIndex } from "./index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
+import { checkLayoutVersion, LAYOUT_VERSION, MAXIMUM_LAYOUT_FILE_SIZE } from "./layout-version.js";
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
 export interface LayoutOptions {
   /** How long a change of index.json waits for another process that is changing it, in ms. Default: ten minutes. */
   readonly lockTimeout?: number;
 }
-
-/** image-spec v1.1.1, image-layout.md "oci-layout": the version stays 1.0.0 under image-spec 1.1. */
-const LAYOUT_VERSION = "1.0.0";
 
 /** What a directory may hold and still become a layout: the traces of a layout that is just being made. */
 const OWN_NAMES: ReadonlySet<string> = new Set(["oci-layout", "index.json", "blobs", "ingest"]);
@@ -156,18 +153,12 @@ async function checkVersion(path: string): Promise<void> {
   const file = join(path, "oci-layout");
   let bytes: Uint8Array;
   try {
-    bytes = await readSmallFile(file, 64 * 1024);
+    bytes = await readSmallFile(file, MAXIMUM_LAYOUT_FILE_SIZE);
   } catch (error) {
     if (!isOciError(error, "NOT_FOUND") && !isOciError(error, "INVALID")) throw error;
     throw new OciError("INVALID", `${path} is no OCI image layout: it has no file oci-layout`, { cause: error });
   }
-  const { imageLayoutVersion } = parseJsonObject(bytes, file);
-  if (imageLayoutVersion !== LAYOUT_VERSION) {
-    throw new OciError(
-      "INVALID",
-      `${file} says imageLayoutVersion ${JSON.stringify(imageLayoutVersion)}; only ${LAYOUT_VERSION} is known`,
-    );
-  }
+  checkLayoutVersion(bytes, file);
 }
 
 /** Makes what is missing, under the lock: two processes may make the same layout at once, and neither may empty the other's index. */

@@ -3,6 +3,7 @@ import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
 import { type Digest, digestOf } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
 import { collect, verified } from "../model/verified.js";
+import { untilAborted } from "./files.js";
 import { emptyIndex, type LayoutIndex } from "./index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
 
@@ -60,10 +61,10 @@ export class MemoryStore extends IndexedTarget {
   }
 
   async *#counted(bytes: Bytes, options: PushOptions): AsyncGenerator<Uint8Array> {
-    for await (const chunk of bytes) {
-      options.signal?.throwIfAborted();
+    for await (const chunk of untilAborted(bytes, options.signal)) {
       options.onBytes?.(chunk.byteLength);
-      yield chunk.slice();
+      // A Buffer's own slice() would share its memory.
+      yield new Uint8Array(chunk);
     }
   }
 }

@@ -115,7 +115,7 @@ export class Authorizer {
       "UNAUTHORIZED",
       `${this.#options.host} wants a name and a password; there is only a refresh token`,
       {
-        hint: `Log in again with: stowage login ${this.#options.host}`,
+        hint: `Log in again with: docker login ${this.#options.host}`,
       },
     );
   }

@@ -81,7 +81,7 @@ function run(program: string, input: string, options: HelperOptions): Promise<{ 
 
 function cannotRun(program: string, cause: Error): OciError {
   return new OciError("UNAUTHORIZED", `cannot run ${program}, which Docker's configuration names for credentials`, {
-    hint: "Install it, remove it from the configuration, or log in with: stowage login",
+    hint: "Install it, remove it from the configuration, or log in with: docker login",
     cause,
   });
 }

@@ -3,7 +3,7 @@ import { RegistryError } from "../registry-error.js";
 
 interface Explanation {
   readonly text: (host: string) => string;
-  readonly hint?: string;
+  readonly hint?: (host: string) => string;
   readonly code?: ErrorCode;
   /** The same request may succeed when it is sent again at once. */
   readonly temporary?: boolean;
@@ -11,25 +11,25 @@ interface Explanation {
 
 const REFUSED: Explanation = {
   text: (host) => `nothing listens on ${host}`,
-  hint: "Check host and port, and that the registry is running.",
+  hint: () => "Check host and port, and that the registry is running.",
 };
 const UNKNOWN_NAME: Explanation = {
   text: (host) => `the name ${host} cannot be resolved`,
-  hint: "Check the spelling of the host and the network.",
+  hint: () => "Check the spelling of the host and the network.",
 };
 const UNREACHABLE: Explanation = {
   text: (host) => `there is no route to ${host}`,
-  hint: "Check the network and the proxy settings.",
+  hint: () => "Check the network and the proxy settings.",
 };
 const NO_ANSWER: Explanation = { text: (host) => `${host} did not answer in time`, code: "LIMIT", temporary: true };
 const LOST: Explanation = { text: (host) => `the connection to ${host} was lost`, temporary: true };
 const NOT_TLS: Explanation = {
   text: (host) => `${host} does not speak TLS`,
-  hint: "If the registry is served over plain http, say --plain-http.",
+  hint: (host) => `If the registry is served over plain http, say --plain-http ${host}.`,
 };
 const UNTRUSTED: Explanation = {
   text: (host) => `the certificate of ${host} is not trusted`,
-  hint: "Name the authority that signed it with --ca-file; --insecure gives up the check.",
+  hint: () => "Name the authority that signed it with --ca-file; --insecure gives up the check.",
 };
 
 const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
@@ -62,26 +62,31 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   CERT_HAS_EXPIRED: { text: (host) => `the certificate of ${host} has expired` },
   CERT_NOT_YET_VALID: {
     text: (host) => `the certificate of ${host} is not valid yet`,
-    hint: "Check the clock of this machine.",
+    hint: () => "Check the clock of this machine.",
   },
   ERR_TLS_CERT_ALTNAME_INVALID: { text: (host) => `the certificate of ${host} was made for another name` },
 };
 
-/** The error for a request that got no answer, or whose answer broke off. The message names the host. */
+/**
+ * The error for a request that got no answer, or whose answer broke off. The message names the host, and the proxy in
+ * between where there is one.
+ */
 export function connectionError(
   cause: unknown,
   request: { readonly action: string; readonly method: string; readonly url: URL },
+  proxy?: URL,
 ): RegistryError {
   const { action, method, url } = request;
   const explanation = EXPLANATIONS[systemErrorCode(cause) ?? ""];
+  const host = proxy === undefined ? url.host : `${url.host} or the proxy ${proxy.host}`;
   const text =
-    explanation?.text(url.host) ??
-    `the request to ${url.host} failed: ${cause instanceof Error ? cause.message : String(cause)}`;
+    explanation?.text(host) ??
+    `the request to ${host} failed: ${cause instanceof Error ? cause.message : String(cause)}`;
   return new RegistryError(explanation?.code ?? "REGISTRY", `${action}: ${text}`, {
     method,
     url,
     cause,
-    hint: explanation?.hint,
+    hint: explanation?.hint?.(url.host),
     temporary: explanation?.temporary ?? false,
   });
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { sourceDateEpoch } from "../src/source-date-epoch.js";
+import { sourceDateEpoch } from "../src/created.js";
 
 describe("SOURCE_DATE_EPOCH", () => {
   it("is a number of seconds, or not set", () => {
