@@ -1,11 +1,11 @@
 import type { Abortable, Bytes, Content, Presence, PushOptions, Target } from "../content.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
-import type { Digest, DigestAlgorithm } from "../model/digest.js";
+import { type Digest, type DigestAlgorithm, isDigest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { collect, contentOf, readBytes, verified } from "../model/verified.js";
-import { findEntry, isDigestOnly, type LayoutIndex, refName, withoutTag, withTag } from "./index-json.js";
+import { findEntry, type LayoutIndex, refName, unnamed, withEntry, withoutTag, withTag } from "./index-json.js";
 import { IndexedSource } from "./indexed-source.js";
 import { encodeList, entryForm, findLists, requiredLists, withReferrer } from "./referrer-forms.js";
 
@@ -108,6 +108,11 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
     await this.update((index) => withTag(index, reference, descriptor), options);
   }
 
+  /** Lists a manifest in the index without a name, where it has no entry yet: it is there for its own sake. */
+  async addEntry(descriptor: Descriptor, options: Abortable = {}): Promise<void> {
+    await this.update((index) => withEntry(index, unnamed(descriptor)), options);
+  }
+
   /** Removes the tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */
   async untag(reference: string, options: Abortable = {}): Promise<void> {
     await this.update((index) => {
@@ -126,7 +131,7 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
  * stand for itself when it is resolved. Reading takes whatever others wrote.
  */
 function checkName(name: string): void {
-  if (/^[^\s\p{C}]{1,1024}$/u.test(name) && !isDigestOnly(name)) return;
+  if (/^[^\s\p{C}]{1,1024}$/u.test(name) && !(isDigest(name) && isVerifiable(name))) return;
   throw new OciError("INVALID", `not a tag: ${JSON.stringify(name.slice(0, 200))}`, {
     hint: "A tag has letters, digits, dots, hyphens and underscores.",
   });
