@@ -84,7 +84,8 @@ async function report(result: AttachResult, location: Location, summary: boolean
   const titles = files.map(
     (file) => `${file.annotations?.[annotationKeys.title] ?? file.digest} (${formatSize(file.size)})`,
   );
-  info(`attached ${artifactType} ${descriptor.digest} to ${pinned(location, subject)}: ${titles.join(", ")}`);
+  const what = [artifactType, descriptor.digest, ...(titles.length === 0 ? [] : [`with ${titles.join(", ")}`])];
+  info(`attached ${what.join(" ")} to ${pinned(location, subject)}`);
   if (!summary) return;
   await writeSummary({
     heading: "Referrer attached",

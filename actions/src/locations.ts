@@ -36,9 +36,14 @@ export interface Registries {
   close(): Promise<void>;
 }
 
-/** Reads the inputs `plain-http` and `ca-file`. */
+/** Reads the inputs `plain-http`, `ca-file`, `insecure` and `trust-realm`. */
 export function registries(signal: AbortSignal): Registries {
-  const options = { plainHttp: lines("plain-http"), caFile: text("ca-file") };
+  const options = {
+    plainHttp: lines("plain-http"),
+    caFile: text("ca-file"),
+    insecure: lines("insecure"),
+    trustedRealms: lines("trust-realm"),
+  };
   const clients: RegistryClient[] = [];
   const make = (credentials?: Credentials): RegistryClient => {
     const client = new RegistryClient({ ...options, credentials });

@@ -2,7 +2,7 @@ import * as core from "@actions/core";
 import { type ErrorCode, isOciError } from "@stowage/layout";
 import { adviceFor } from "./advice.js";
 import { InputError } from "./inputs.js";
-import { debug, info } from "./log.js";
+import { debug, info, visible } from "./log.js";
 
 /** What an action gets to work with. */
 export interface ActionContext {
@@ -31,7 +31,7 @@ const TITLES: Readonly<Record<ErrorCode, string>> = {
 export async function run(name: string, action: (context: ActionContext) => Promise<void>): Promise<void> {
   const cancelled = new AbortController();
   const cancel = (): void => cancelled.abort(new Error("the job was cancelled"));
-  // The runner sends SIGINT, and SIGTERM some seconds later.
+  // The runner sends SIGINT, SIGTERM some seconds later, and then ends the process itself.
   process.on("SIGINT", cancel).on("SIGTERM", cancel);
   const fail = (error: unknown, what?: string): void => {
     process.exitCode = core.ExitCode.Failure;
@@ -42,16 +42,13 @@ export async function run(name: string, action: (context: ActionContext) => Prom
     await action({ signal: cancelled.signal, fail });
   } catch (error) {
     fail(error);
-  } finally {
-    process.off("SIGINT", cancel).off("SIGTERM", cancel);
   }
 }
 
 function annotate(name: string, error: unknown, what: string | undefined): void {
   const message = error instanceof Error ? error.message : String(error);
-  const parts = [what === undefined ? message : `${what}: ${message}`];
-  const advice = adviceFor(error);
-  if (advice !== undefined) parts.push(advice);
+  const parts = [visible(what === undefined ? message : `${what}: ${message}`)];
+  for (const line of adviceFor(error)?.split("\n") ?? []) parts.push(visible(line));
   if (!isOciError(error)) {
     parts.push("This was not foreseen. Run the job again with debug logging to see where it happened.");
     for (const line of (error instanceof Error ? (error.stack ?? "") : "").split("\n")) debug(line);

@@ -205,7 +205,7 @@ function masked(text: string, masks: readonly string[]): string {
 }
 
 function readCommand(text: string, line: number): WorkflowCommand | undefined {
-  const current = /^\s*::([^ :]+)(?: (.*?))?::(.*)$/.exec(text);
+  const current = /^\s*::([^ :]+)(?: (.*?))?::(.*)$/s.exec(text);
   if (current !== null && KNOWN.has(current[1] as string)) {
     return {
       command: current[1] as string,
@@ -214,7 +214,7 @@ function readCommand(text: string, line: number): WorkflowCommand | undefined {
       line,
     };
   }
-  const older = /##\[([^\] ]+)(?: ([^\]]*))?\](.*)$/.exec(text);
+  const older = /##\[([^\] ]+)(?: ([^\]]*))?\](.*)$/s.exec(text);
   if (older === null || !KNOWN.has(older[1] as string)) return undefined;
   return {
     command: older[1] as string,
