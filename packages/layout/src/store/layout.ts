@@ -4,13 +4,15 @@ import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } f
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, Hasher } from "../model/digest.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
+import { parseJson } from "../model/json.js";
 import { encodeJson } from "../model/manifest.js";
 import { BlobDirectory } from "./blobs.js";
 import { readSmallFile, replaceFile } from "./files.js";
 import { IndexFile, writeSynced } from "./index-file.js";
-import { emptyIndex, type LayoutIndex } from "./index-json.js";
+import { emptyIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
 import { checkLayoutVersion, LAYOUT_VERSION, MAXIMUM_LAYOUT_FILE_SIZE } from "./layout-version.js";
+import { type Oddity, oddFiles, oddities } from "./oddities.js";
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
 export interface LayoutOptions {
@@ -33,6 +35,7 @@ const indexFiles = new Map<string, WeakRef<IndexFile>>();
 export class Layout extends IndexedTarget {
   readonly path: string;
   readonly name: string;
+  readonly #directory: string;
   readonly #blobs: BlobDirectory;
   readonly #indexFile: IndexFile;
 
@@ -40,8 +43,9 @@ export class Layout extends IndexedTarget {
     super();
     this.path = path;
     this.name = `oci:${path}`;
+    this.#directory = directory;
     this.#blobs = new BlobDirectory(directory);
-    this.#indexFile = sharedIndexFile(directory, this.#blobs.ingest, options);
+    this.#indexFile = sharedIndexFile(directory, this.#blobs, options);
   }
 
   /**
@@ -98,6 +102,20 @@ export class Layout extends IndexedTarget {
     return this.#indexFile.read();
   }
 
+  /**
+   * What is odd about the layout and was tolerated: in index.json as it stands on the disk, and among the names of the
+   * directory. Empty for a layout that only Stowage wrote. Fails as {@link Layout.open} does.
+   */
+  async oddities(): Promise<readonly Oddity[]> {
+    try {
+      const { path } = this.#indexFile;
+      const index = parseJson(await readSmallFile(path, MAXIMUM_INDEX_SIZE), path);
+      return [...oddities(index), ...oddFiles(await namesOfFiles(this.#directory))];
+    } catch (error) {
+      throw systemError(error, `cannot look into the layout ${this.path}`);
+    }
+  }
+
   async update(change: IndexChange, options: Abortable = {}): Promise<LayoutIndex> {
     options.signal?.throwIfAborted();
     try {
@@ -141,12 +159,17 @@ export class Layout extends IndexedTarget {
   }
 }
 
-function sharedIndexFile(directory: string, ingest: string, options: LayoutOptions): IndexFile {
+function sharedIndexFile(directory: string, blobs: BlobDirectory, options: LayoutOptions): IndexFile {
   const known = indexFiles.get(directory)?.deref();
   if (known !== undefined) return known;
-  const made = new IndexFile(directory, ingest, options.lockTimeout);
+  const made = indexFileOf(directory, blobs, options);
   indexFiles.set(directory, new WeakRef(made));
   return made;
+}
+
+function indexFileOf(directory: string, blobs: BlobDirectory, options: LayoutOptions): IndexFile {
+  const content = { fetch: (descriptor: Descriptor) => blobs.read(descriptor, 0) };
+  return new IndexFile(directory, blobs.ingest, content, options.lockTimeout);
 }
 
 async function checkVersion(path: string): Promise<void> {
@@ -167,7 +190,7 @@ async function initialize(path: string, options: LayoutOptions): Promise<void> {
   const blobs = new BlobDirectory(directory);
   await mkdir(join(directory, "blobs", "sha256"), { recursive: true });
   await mkdir(blobs.ingest, { recursive: true });
-  await new IndexFile(directory, blobs.ingest, options.lockTimeout).locked(async () => {
+  await indexFileOf(directory, blobs, options).locked(async () => {
     const names = new Set(await readdir(directory));
     for (const [name, value] of [
       ["index.json", emptyIndex],
@@ -179,4 +202,19 @@ async function initialize(path: string, options: LayoutOptions): Promise<void> {
       await replaceFile(temporary, join(directory, name));
     }
   });
+}
+
+/** The files in a layout directory, and the directories in which no layout keeps anything. */
+async function namesOfFiles(directory: string): Promise<string[]> {
+  const below = async (parts: readonly string[]): Promise<string[]> => {
+    const found: string[] = [];
+    for (const entry of await readdir(join(directory, ...parts), { withFileTypes: true })) {
+      const path = [...parts, entry.name];
+      const holdsBlobs = entry.isDirectory() && path[0] === "blobs" && path.length <= 2;
+      if (holdsBlobs) found.push(...(await below(path)));
+      else found.push(path.join("/"));
+    }
+    return found;
+  };
+  return (await below([])).sort();
 }
