@@ -1,4 +1,4 @@
-import { type Descriptor, parseAnnotations, parseDescriptor } from "../model/descriptor.js";
+import { type Descriptor, parseAnnotations, parseArtifactType, parseDescriptor } from "../model/descriptor.js";
 import { isDigest, isVerifiable } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
 import { isJsonObject, type JsonObject } from "../model/json.js";
@@ -39,6 +39,8 @@ export function checkIndex(value: unknown, where: string): LayoutIndex {
     throw new OciError("INVALID", `${where} has no manifests array`);
   const index = withoutNulls(value);
   parseAnnotations(index.annotations, where);
+  parseArtifactType(index.artifactType, where);
+  if (index.subject !== undefined) parseDescriptor(index.subject, `the subject of ${where}`);
   const manifests = (value.manifests ?? []).map((entry: unknown, at: number) =>
     parseDescriptor(isJsonObject(entry) ? withoutNulls(entry) : entry, `manifests[${at}] of ${where}`),
   );
