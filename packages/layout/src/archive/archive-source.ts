@@ -42,6 +42,9 @@ export class ArchiveSource extends IndexedSource {
       const named = async (name: string, limit: number): Promise<Uint8Array> => {
         const entry = follow(entries, name);
         if (entry === undefined) throw new OciError("INVALID", `${path} holds no OCI layout: it has no ${name}`);
+        // The index of the archive tells the size, before a byte of it is read.
+        if (entry.size > limit)
+          throw new OciError("LIMIT", `${name} in ${path} has ${entry.size} bytes; ${limit} are allowed`);
         return collect(read(handle, entry, 0), limit, `${name} in ${path}`);
       };
       checkLayoutVersion(await named("oci-layout", MAXIMUM_LAYOUT_FILE_SIZE), `oci-layout in ${path}`);

@@ -62,6 +62,8 @@ const SYSTEM_ERRORS: Readonly<Record<string, { code: ErrorCode; text: string; hi
   ENOTDIR: { code: "INVALID", text: "a part of the path is not a directory" },
   EISDIR: { code: "INVALID", text: "it is a directory" },
   ELOOP: { code: "DENIED", text: "it is a symbolic link" },
+  ENXIO: { code: "DENIED", text: "it is not a regular file" },
+  ENAMETOOLONG: { code: "INVALID", text: "the name is too long" },
   EACCES: { code: "DENIED", text: "permission denied" },
   EPERM: { code: "DENIED", text: "operation not permitted" },
   EROFS: { code: "DENIED", text: "the file system is read-only" },

@@ -13,6 +13,7 @@ import { emptyIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.j
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
 import { checkLayoutVersion, LAYOUT_VERSION, MAXIMUM_LAYOUT_FILE_SIZE } from "./layout-version.js";
 import { type Oddity, oddFiles, oddities } from "./oddities.js";
+import { checkOwnDirectories } from "./own-directories.js";
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
 export interface LayoutOptions {
@@ -50,7 +51,8 @@ export class Layout extends IndexedTarget {
 
   /**
    * Opens the layout that is there and changes nothing. Fails with `NOT_FOUND` where the path does not exist and with
-   * `INVALID` where it is no layout, or one of an unknown version.
+   * `INVALID` where it is no layout, or one of an unknown version, and with `DENIED` where a part of it is a symbolic link
+   * or no regular file.
    */
   static async open(path: string, options: LayoutOptions = {}): Promise<Layout> {
     let directory: string;
@@ -60,6 +62,7 @@ export class Layout extends IndexedTarget {
       throw systemError(error, `cannot open the layout ${path}`);
     }
     await checkVersion(path);
+    await checkOwnDirectories(directory);
     const layout = new Layout(path, directory, options);
     try {
       await layout.index();
@@ -187,6 +190,7 @@ async function checkVersion(path: string): Promise<void> {
 /** Makes what is missing, under the lock: two processes may make the same layout at once, and neither may empty the other's index. */
 async function initialize(path: string, options: LayoutOptions): Promise<void> {
   const directory = resolvePath(path);
+  await checkOwnDirectories(directory);
   const blobs = new BlobDirectory(directory);
   await mkdir(join(directory, "blobs", "sha256"), { recursive: true });
   await mkdir(blobs.ingest, { recursive: true });
