@@ -15,7 +15,16 @@ import {
   pushBytes,
   temporaryDirectory,
 } from "../../packages/layout/test/support.js";
-import { expectDone, expectRefusal, image, layer, layerBytes, layoutIn, secret } from "./hostile-layout.js";
+import {
+  expectDone,
+  expectRefusal,
+  expectRefusedBy,
+  image,
+  layer,
+  layerBytes,
+  layoutIn,
+  secret,
+} from "./hostile-layout.js";
 
 /** Something that is no regular file, put at a path. Returns false, and says why, where this system has no such thing. */
 type Put = (path: string) => Promise<boolean>;
@@ -68,7 +77,11 @@ describe.each(Object.entries(special))("%s", (_what, place) => {
     if (!(await place(path))) return;
     await Promise.all([
       expectRefusal(cwd, ["copy", "oci:in:v1", "oci:out:v1"], notAFile),
-      expectRefusal(cwd, ["verify", "oci:in"], new RegExp(`(?:corrupt|missing) .*${layer.digest.slice("sha256:".length)}`)),
+      expectRefusal(
+        cwd,
+        ["verify", "oci:in"],
+        new RegExp(`(?:corrupt|missing) .*${layer.digest.slice("sha256:".length)}`),
+      ),
     ]);
   });
 
@@ -77,11 +90,7 @@ describe.each(Object.entries(special))("%s", (_what, place) => {
     const path = join(cwd, "in", blobName(image));
     await rm(path);
     if (!(await place(path))) return;
-    await Promise.all([
-      expectRefusal(cwd, ["inspect", "oci:in:v1"], notAFile),
-      expectRefusal(cwd, ["verify", "oci:in:v1"], /(?:corrupt|missing) /),
-      expectRefusal(cwd, ["tag", "oci:in:v1", "v2"], notAFile),
-    ]);
+    await expectRefusedBy(cwd, notAFile, ["inspect", "copy", "tree", "verify", "tag"]);
   });
 
   it.each(["index.json", "oci-layout"])("in place of %s is refused at once", async (name) => {
@@ -89,10 +98,7 @@ describe.each(Object.entries(special))("%s", (_what, place) => {
     const path = join(cwd, "in", name);
     await rm(path);
     if (!(await place(path))) return;
-    await Promise.all([
-      expectRefusal(cwd, ["list", "oci:in"], new RegExp(name)),
-      expectRefusal(cwd, ["tag", "oci:in:v1", "v2"], new RegExp(name)),
-    ]);
+    await expectRefusedBy(cwd, new RegExp(`${name}.*(?:${notAFile.source})`));
   });
 
   it("where a blob is to be written is replaced, and nothing is written through it", async () => {

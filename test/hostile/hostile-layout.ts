@@ -1,8 +1,12 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { type Descriptor, descriptorOf, emptyBytes, mediaTypes } from "@stowage/layout";
 import { expect } from "vitest";
+import { builtPackage } from "../../packages/layout/test/child-process.js";
 import {
   handMadeLayout,
   indexBytes,
@@ -52,12 +56,49 @@ export async function expectRefusal(cwd: string, args: readonly string[], messag
   expect(`${run.stdout}${run.stderr}`).toMatch(message);
   expect(`${run.stdout}${run.stderr}`).not.toMatch(/\n\s+at |Maximum call stack/);
   expect(`${run.stdout}${run.stderr}`).not.toContain(secret);
-  const out = join(cwd, "out");
-  if (existsSync(out)) {
-    expect(JSON.parse(await readFile(join(out, "index.json"), "utf8")).manifests).toEqual([]);
-    expect(await readdir(join(out, "ingest"))).toEqual([]);
-  }
+  if (args.some((text) => text.startsWith("oci:out:"))) await expectNothingIn(join(cwd, "out"));
   return run;
+}
+
+async function expectNothingIn(layout: string): Promise<void> {
+  if (!existsSync(layout)) return;
+  expect(JSON.parse(await readFile(join(layout, "index.json"), "utf8")).manifests).toEqual([]);
+  expect(await readdir(join(layout, "ingest"))).toEqual([]);
+}
+
+/** What a verb can end with: the code of an OciError, `finding` of a verification, `problem` in a tree, or `done`. */
+export interface Judgement {
+  readonly code: string;
+  readonly message?: string;
+}
+
+const verbs = ["inspect", "copy", "tree", "verify", "list", "tag", "attach"] as const;
+
+/** How each verb ends with the tag `v1` of the layout `in`, in a process that is killed where it does not end. */
+export async function judge(cwd: string): Promise<Readonly<Record<(typeof verbs)[number], Judgement>>> {
+  const script = fileURLToPath(new URL("children/judge.mjs", import.meta.url));
+  const child = spawn(process.execPath, [script, await builtPackage(), cwd], { stdio: ["ignore", "pipe", "pipe"] });
+  const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
+  let [output, errors] = ["", ""];
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (errors += text));
+  const [code, signal] = await once(child, "close");
+  clearTimeout(timer);
+  expect({ code, signal, errors }).toEqual({ code: 0, signal: null, errors: "" });
+  expect(output).not.toContain(secret);
+  const results = JSON.parse(output);
+  for (const verb of verbs) expect(results[verb]).not.toMatchObject({ code: "crashed" });
+  return results;
+}
+
+/** These verbs, all of them where none is named, end with a message that matches, and leave nothing in `out`. */
+export async function expectRefusedBy(cwd: string, message: RegExp, which: readonly (typeof verbs)[number][] = verbs) {
+  const results = await judge(cwd);
+  for (const verb of which) {
+    expect({ verb, ...results[verb] }).not.toMatchObject({ code: "done" });
+    expect(`${verb}: ${results[verb].message}`).toMatch(message);
+  }
+  if (which.includes("copy")) await expectNothingIn(join(cwd, "out"));
 }
 
 export async function expectDone(cwd: string, args: readonly string[]): Promise<Run> {

@@ -1,4 +1,4 @@
-import { open, stat } from "node:fs/promises";
+import { lstat, open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Abortable, Source } from "../content.js";
@@ -177,7 +177,7 @@ export class IndexFile {
   /** What changes whenever the file does, or undefined where it changed so lately that another change might not show. */
   async #stamp(): Promise<string | undefined> {
     try {
-      const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await stat(this.path, { bigint: true });
+      const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await lstat(this.path, { bigint: true });
       if (Date.now() - Number(ctimeMs) < SETTLED) return undefined;
       return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
     } catch (error) {
