@@ -15,7 +15,7 @@ const verbs = {
     ),
   list: (layout) => list(layout),
   tag: (layout, root) => layout.tag("v2", root),
-  attach: (layout, root) => attach(layout, root, [], { artifactType: "application/x-test" }),
+  attach: (layout, root) => attach(layout, root, { artifactType: "application/x-test" }),
 };
 
 function failed(code, messages) {
