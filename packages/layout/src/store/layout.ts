@@ -107,7 +107,7 @@ export class Layout extends IndexedTarget {
 
   /**
    * What is odd about the layout and was tolerated: in index.json as it stands on the disk, and among the names of the
-   * directory. Empty for a layout that only Stowage wrote. Fails as {@link Layout.open} does.
+   * directory. Empty for a layout that only Stowage wrote, names that its user chose apart. Fails as {@link Layout.open} does.
    */
   async oddities(): Promise<readonly Oddity[]> {
     try {
