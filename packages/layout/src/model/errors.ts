@@ -67,7 +67,11 @@ const SYSTEM_ERRORS: Readonly<Record<string, { code: ErrorCode; text: string; hi
   EACCES: { code: "DENIED", text: "permission denied" },
   EPERM: { code: "DENIED", text: "operation not permitted" },
   EROFS: { code: "DENIED", text: "the file system is read-only" },
-  ENOSPC: { code: "LIMIT", text: "no space left on the device (ENOSPC)", hint: "Free some space and run it again." },
+  ENOSPC: {
+    code: "LIMIT",
+    text: "no space left on the device (ENOSPC)",
+    hint: "Free some space, or some inodes where there is space, and run it again.",
+  },
   EDQUOT: { code: "LIMIT", text: "the disk quota is used up (EDQUOT)", hint: "Free some space and run it again." },
   EFBIG: { code: "LIMIT", text: "the file would grow too large (EFBIG)" },
   EMFILE: { code: "LIMIT", text: "too many open files (EMFILE)", hint: "Raise the limit with `ulimit -n`." },

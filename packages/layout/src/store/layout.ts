@@ -1,4 +1,4 @@
-import { mkdir, readdir, realpath } from "node:fs/promises";
+import { readdir, realpath } from "node:fs/promises";
 import { join, resolve as resolvePath } from "node:path";
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
@@ -7,7 +7,7 @@ import { isOciError, OciError, systemError } from "../model/errors.js";
 import { parseJson } from "../model/json.js";
 import { encodeJson } from "../model/manifest.js";
 import { BlobDirectory } from "./blobs.js";
-import { readSmallFile, replaceFile } from "./files.js";
+import { makeDirectory, readSmallFile, replaceFile } from "./files.js";
 import { IndexFile, writeSynced } from "./index-file.js";
 import { emptyIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
@@ -79,7 +79,7 @@ export class Layout extends IndexedTarget {
    */
   static async create(path: string, options: LayoutOptions = {}): Promise<Layout> {
     try {
-      await mkdir(path, { recursive: true });
+      await makeDirectory(path);
       const names = await readdir(path);
       if (!names.includes("oci-layout") || !names.includes("index.json")) {
         const foreign = names.find((name) => !OWN_NAMES.has(name));
@@ -122,7 +122,7 @@ export class Layout extends IndexedTarget {
   async update(change: IndexChange, options: Abortable = {}): Promise<LayoutIndex> {
     options.signal?.throwIfAborted();
     try {
-      await mkdir(this.#blobs.ingest, { recursive: true });
+      await makeDirectory(this.#blobs.ingest);
       return await this.#indexFile.update(change, options);
     } catch (error) {
       throw systemError(error, `cannot change ${this.#indexFile.path}`);
@@ -192,8 +192,8 @@ async function initialize(path: string, options: LayoutOptions): Promise<void> {
   const directory = resolvePath(path);
   await checkOwnDirectories(directory);
   const blobs = new BlobDirectory(directory);
-  await mkdir(join(directory, "blobs", "sha256"), { recursive: true });
-  await mkdir(blobs.ingest, { recursive: true });
+  await makeDirectory(join(directory, "blobs", "sha256"));
+  await makeDirectory(blobs.ingest);
   await indexFileOf(directory, blobs, options).locked(async () => {
     const names = new Set(await readdir(directory));
     for (const [name, value] of [
