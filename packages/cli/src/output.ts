@@ -54,8 +54,8 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** Names and annotations come from strangers: control characters are shown, not obeyed by the terminal. */
-function visible(text: string): string {
+/** Names, annotations and pieces of broken JSON come from strangers: control characters are shown, not obeyed by the terminal. */
+export function visible(text: string): string {
   return text.replace(
     /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g,
     (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`,

@@ -121,6 +121,7 @@ export { IndexedSource } from "./store/indexed-source.js";
 export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/indexed-target.js";
 export { Layout, type LayoutOptions } from "./store/layout.js";
 export { MemoryStore } from "./store/memory.js";
+export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/oddities.js";
 export { type TreeNode, tree } from "./tree.js";
 export { type Finding, type VerifyOptions, type VerifyReport, type VerifyRoot, verify } from "./verify.js";
 export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";
