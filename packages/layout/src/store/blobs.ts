@@ -119,7 +119,7 @@ export class BlobDirectory {
           "MISMATCH",
           `${descriptor.digest} at ${path} has ${size} bytes; its descriptor says ${descriptor.size}`,
         );
-      const chunks = readChunks(handle, from, signal);
+      const chunks = readChunks(handle, from, signal, size);
       yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
       // A reader that fails before it asks for the first chunk leaves the file to us.
