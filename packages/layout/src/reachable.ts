@@ -33,17 +33,22 @@ export function reachable(graph: Graph, index: LayoutIndex, options: ReachableOp
   const damaged: Digest[] = [];
   const visited = new Set<Digest>();
   const pending = rootsOf(graph, index, options);
+  const keep = (digest: Digest, size: number): void => {
+    if (live.has(digest)) return;
+    live.set(digest, size);
+    // Also of what is met as a blob only: a manifest may be attached to something as a file.
+    for (const referrer of referrers.get(digest) ?? []) pending.push(referrer);
+  };
   for (let digest = pending.pop(); digest !== undefined; digest = pending.pop()) {
     if (visited.has(digest)) continue;
     visited.add(digest);
     const node = graph.get(digest);
-    live.set(digest, node?.size ?? 0);
+    keep(digest, node?.size ?? 0);
     if (node?.state === "damaged") damaged.push(digest);
     for (const link of node?.links ?? []) {
       if (link.manifest) pending.push(link.digest);
-      else if (!live.has(link.digest)) live.set(link.digest, link.size);
+      else keep(link.digest, link.size);
     }
-    for (const referrer of referrers.get(digest) ?? []) pending.push(referrer);
   }
   return { live, damaged };
 }
