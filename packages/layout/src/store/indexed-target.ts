@@ -5,16 +5,7 @@ import { isOciError, OciError } from "../model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { collect, contentOf, readBytes, verified } from "../model/verified.js";
-import {
-  findEntry,
-  isDigestOnly,
-  type LayoutIndex,
-  refName,
-  unnamed,
-  withEntry,
-  withoutTag,
-  withTag,
-} from "./index-json.js";
+import { findEntry, type LayoutIndex, refName, unnamed, withEntry, withoutTag, withTag } from "./index-json.js";
 import { IndexedSource } from "./indexed-source.js";
 import { encodeList, entryForm, findLists, requiredLists, withReferrer } from "./referrer-forms.js";
 
