@@ -7,6 +7,7 @@ import { gcCommand } from "./commands/gc.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { publishCommand } from "./commands/publish.js";
+import { repairCommand } from "./commands/repair.js";
 import { serveCommand } from "./commands/serve.js";
 import { tagCommand, untagCommand } from "./commands/tag.js";
 import { treeCommand } from "./commands/tree.js";
@@ -25,6 +26,7 @@ export const commands: readonly AnyCommand[] = [
   untagCommand,
   verifyCommand,
   gcCommand,
+  repairCommand,
   serveCommand,
   completionCommand,
 ];

@@ -2,8 +2,8 @@ import type { Abortable } from "./content.js";
 import type { Descriptor } from "./model/descriptor.js";
 import { type Digest, isDigest, isVerifiable } from "./model/digest.js";
 import { isOciError } from "./model/errors.js";
-import { isJsonObject } from "./model/json.js";
-import { MAXIMUM_MANIFEST_SIZE } from "./model/manifest.js";
+import { isJsonObject, type JsonObject } from "./model/json.js";
+import { MAXIMUM_MANIFEST_SIZE, sniffManifestType } from "./model/manifest.js";
 import { isManifestType, mediaTypes } from "./model/media-types.js";
 import { collect } from "./model/verified.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
@@ -33,6 +33,10 @@ export interface GraphNode {
   readonly links: readonly Link[];
   /** Its `subject`: a weak link. */
   readonly subject?: Link;
+  /** What the manifest says it is, or what it looks like. Absent where it is none. */
+  readonly mediaType?: string;
+  /** The type it is listed under as a referrer. */
+  readonly artifactType?: string;
 }
 
 /** Every manifest that an `index.json` leads to, by links and by subjects, each read once. */
@@ -92,7 +96,7 @@ async function readNode(source: IndexedSource, link: Link, options: Abortable): 
 }
 
 /** The links in the bytes of a manifest, of whatever type and however odd: also where it breaks the rules for JSON that hold elsewhere. */
-function linksIn(bytes: Uint8Array): Pick<GraphNode, "links" | "subject"> {
+function linksIn(bytes: Uint8Array): Omit<GraphNode, "state" | "size"> {
   let value: unknown;
   try {
     value = JSON.parse(decoder.decode(bytes));
@@ -107,7 +111,20 @@ function linksIn(bytes: Uint8Array): Pick<GraphNode, "links" | "subject"> {
     ...linksOf(value.manifests, true),
   ];
   const [subject] = linksOf([value.subject], true);
-  return { links, ...(subject === undefined ? {} : { subject }) };
+  const mediaType = sniffManifestType(value);
+  const artifactType = artifactTypeIn(value);
+  return {
+    links,
+    ...(subject === undefined ? {} : { subject }),
+    ...(mediaType === undefined ? {} : { mediaType }),
+    ...(artifactType === undefined ? {} : { artifactType }),
+  };
+}
+
+/** As `effectiveArtifactType` tells it for a manifest that has been checked. */
+function artifactTypeIn({ artifactType, config }: JsonObject): string | undefined {
+  if (typeof artifactType === "string" && artifactType !== "") return artifactType;
+  return isJsonObject(config) && typeof config.mediaType === "string" ? config.mediaType : undefined;
 }
 
 function linksOf(values: unknown, manifests: boolean): Link[] {

@@ -119,6 +119,14 @@ export {
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
 export type { ExpiredTag, Retention } from "./retention.js";
+export {
+  formatUnrepaired,
+  type RepairedContent,
+  type RepairOptions,
+  type RepairReport,
+  repair,
+  type UnrepairedContent,
+} from "./repair.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";

@@ -1,13 +1,14 @@
 import type { Abortable, Content, Source } from "./content.js";
 import { type Descriptor, formatDescriptor } from "./model/descriptor.js";
 import { isVerifiable } from "./model/digest.js";
-import { isOciError } from "./model/errors.js";
+import { isOciError, systemErrorCode } from "./model/errors.js";
 import { isManifestType } from "./model/media-types.js";
 import { contentOf, readBytes } from "./model/verified.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
+import { refName } from "./store/index-json.js";
 import type { Layout } from "./store/layout.js";
-import { isExternal } from "./verify-blob.js";
-import { type GraphPath, type Node, walk } from "./walk.js";
+import { isExternal } from "./verify-content.js";
+import { type GraphPath, type Node, walk, withRootNames } from "./walk.js";
 
 /** The options of {@link repair}. */
 export interface RepairOptions extends Abortable {
@@ -76,7 +77,8 @@ class Repair {
     const { manifests } = await this.#layout.index(this.#options);
     // Referrers are roots or stand in lists, which are roots: there is no need to search for them.
     const nodes = walk(this.#mending(), manifests, { ...this.#options, referrers: false });
-    await forEachParallel(nodes, PARALLEL_READS, (node) => this.#node(node));
+    const names = new Map(manifests.map((entry) => [entry.digest, refName(entry) ?? entry.digest]));
+    await forEachParallel(withRootNames(nodes, names), PARALLEL_READS, (node) => this.#node(node));
   }
 
   report(): RepairReport {
@@ -89,8 +91,8 @@ class Repair {
     };
   }
 
-  async #node({ descriptor, path, root }: Node & { readonly root?: Descriptor }): Promise<void> {
-    if (!this.#paths.has(descriptor.digest)) this.#paths.set(descriptor.digest, [...(root ? [root.digest] : []), ...path]);
+  async #node({ descriptor, path }: Node): Promise<void> {
+    if (!this.#paths.has(descriptor.digest)) this.#paths.set(descriptor.digest, path);
     // A manifest has been read, and mended where that was possible, before the walk came here.
     if (!isManifestType(descriptor.mediaType) || descriptor.data !== undefined) await this.#mend(descriptor);
   }
@@ -120,12 +122,13 @@ class Repair {
     const errors: string[] = [];
     for (const source of this.#sources) {
       try {
-        await this.#layout.restore(await this.#contentFrom(source, descriptor), this.#options);
+        await this.#layout.restore(await this.#contentFrom(source, descriptor), { signal: this.#options.signal });
         this.#repaired.push({ descriptor, was: state, from: source.name });
         return true;
       } catch (error) {
         this.#options.signal?.throwIfAborted();
-        if (!isOciError(error) || isOciError(error, "LIMIT")) throw error;
+        // A full disk is not the fault of a source, and no other one helps.
+        if (!isOciError(error) || ["ENOSPC", "EDQUOT"].includes(systemErrorCode(error.cause) ?? "")) throw error;
         errors.push(`${source.name}: ${error.message}`);
       }
     }
