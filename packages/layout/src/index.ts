@@ -136,5 +136,13 @@ export { Layout, type LayoutOptions } from "./store/layout.js";
 export { MemoryStore } from "./store/memory.js";
 export type { SweepOptions, SweepReport, SweptBlob, SweptFile } from "./store/sweep.js";
 export { type TreeNode, tree } from "./tree.js";
-export { type Finding, type VerifyOptions, type VerifyReport, type VerifyRoot, verify } from "./verify.js";
+export {
+  type Finding,
+  type Problem,
+  type VerifyOptions,
+  type VerifyReport,
+  type VerifyRoot,
+  verify,
+} from "./verify.js";
+export { verifyLayout } from "./verify-layout.js";
 export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";
