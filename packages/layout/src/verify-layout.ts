@@ -70,7 +70,8 @@ function referrerForms(index: LayoutIndex, graph: Graph): Finding[] {
       ];
       if (missing.length === 0) continue;
       const path = [subject, `referrer ${graph.get(digest)?.artifactType ?? digest}`];
-      const severity = list === undefined ? "note" : "warning";
+      // One complete form is how other tools keep them; a list that is there and incomplete misleads its readers.
+      const severity = list === undefined || list.has(digest) ? "note" : "warning";
       findings.push({ severity, state: "referrers", path, message: `${digest} ${missing.join(" and ")}` });
     }
   }
