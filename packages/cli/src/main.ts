@@ -2,6 +2,7 @@ import { isOciError } from "@stowage/layout";
 import yargs from "yargs";
 import { type AnyCommand, type Context, type ExitCode, UsageError } from "./command.js";
 import { commands } from "./commands.js";
+import { visible } from "./output.js";
 import { version } from "./version.js";
 
 /**
@@ -79,8 +80,8 @@ function report(error: unknown, err: Context["err"]): ExitCode {
     return 2;
   }
   if (isOciError(error)) {
-    err.write(`stowage: ${error.message}\n`);
-    if (error.hint !== undefined) err.write(`  ${error.hint}\n`);
+    err.write(`stowage: ${visible(error.message)}\n`);
+    if (error.hint !== undefined) err.write(`  ${visible(error.hint)}\n`);
     return 1;
   }
   // Not an error that was foreseen: whoever has to mend it needs to see where it came from.

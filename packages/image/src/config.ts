@@ -163,6 +163,12 @@ export function parseConfig(bytes: Uint8Array, where: string): ImageConfig {
   for (const key of ["architecture", "os"]) {
     if (typeof value[key] !== "string") throw new OciError("INVALID", `${where} has no ${key}`);
   }
+  for (const key of ["created", "author", "os.version", "variant"]) {
+    if (value[key] !== undefined && typeof value[key] !== "string")
+      throw new OciError("INVALID", `${where} has a ${key} that is not a string`);
+  }
+  if (value["os.features"] !== undefined && !isListOfStrings(value["os.features"]))
+    throw new OciError("INVALID", `${where} has os.features that are not a list of strings`);
   const { rootfs, history, config } = value;
   if (!isJsonObject(rootfs)) throw new OciError("INVALID", `${where} has no rootfs`);
   if (rootfs.type !== "layers")
@@ -186,11 +192,7 @@ export function parseConfig(bytes: Uint8Array, where: string): ImageConfig {
 function parseExecutionConfig(config: JsonObject, where: string): ExecutionConfig {
   const checks: readonly [string, readonly string[], (value: unknown) => boolean][] = [
     ["a string", ["User", "WorkingDir", "StopSignal"], (value) => typeof value === "string"],
-    [
-      "a list of strings",
-      ["Env", "Entrypoint", "Cmd"],
-      (value) => Array.isArray(value) && value.every((item) => typeof item === "string"),
-    ],
+    ["a list of strings", ["Env", "Entrypoint", "Cmd"], isListOfStrings],
     ["an object", ["ExposedPorts", "Volumes", "Labels"], isJsonObject],
   ];
   for (const [what, keys, check] of checks) {
@@ -199,7 +201,17 @@ function parseExecutionConfig(config: JsonObject, where: string): ExecutionConfi
         throw new OciError("INVALID", `${where} has a config whose ${key} is not ${what}`);
     }
   }
+  const unset = (config as ExecutionConfig).Env?.find((text) => text.indexOf("=") < 1);
+  if (unset !== undefined)
+    throw new OciError(
+      "INVALID",
+      `${where} has an Env that holds ${JSON.stringify(unset.slice(0, 200))}, not NAME=VALUE`,
+    );
   return config as ExecutionConfig;
+}
+
+function isListOfStrings(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 /** The platform a configuration is for. */

@@ -134,6 +134,7 @@ export { IndexedSource } from "./store/indexed-source.js";
 export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/indexed-target.js";
 export { Layout, type LayoutOptions } from "./store/layout.js";
 export { MemoryStore } from "./store/memory.js";
+export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/oddities.js";
 export type { SweepOptions, SweepReport, SweptBlob, SweptFile } from "./store/sweep.js";
 export { type TreeNode, tree } from "./tree.js";
 export {

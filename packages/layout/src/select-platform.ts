@@ -19,7 +19,7 @@ export async function selectPlatform(
   options: Abortable = {},
 ): Promise<Descriptor> {
   const available = new Set<string>();
-  const found = await find(source, descriptor, platform, available, options, []);
+  const found = await find(source, descriptor, { platform, available, options, seen: new Set() }, []);
   if (found !== undefined) return found;
   const list = [...available].join(", ");
   throw new OciError("NOT_FOUND", `${source.name} has no ${formatPlatform(platform)} in ${descriptor.digest}`, {
@@ -27,14 +27,23 @@ export async function selectPlatform(
   });
 }
 
+interface Search {
+  readonly platform: Platform;
+  readonly available: Set<string>;
+  /** An index that many others hold is looked into once. */
+  readonly seen: Set<string>;
+  readonly options: Abortable;
+}
+
 async function find(
   source: Source,
   descriptor: Descriptor,
-  platform: Platform,
-  available: Set<string>,
-  options: Abortable,
+  search: Search,
   path: readonly string[],
 ): Promise<Descriptor | undefined> {
+  const { platform, available, seen, options } = search;
+  if (seen.has(descriptor.digest)) return undefined;
+  seen.add(descriptor.digest);
   checkDepth(path, descriptor);
   const { manifest } = await readManifest(source, descriptor, options);
   if (manifest.kind === "index") {
@@ -44,7 +53,7 @@ async function find(
       if (child.platform !== undefined) available.add(formatPlatform(child.platform));
       if (child.platform !== undefined && matchesPlatform(child.platform, platform)) return child;
       if (child.platform === undefined && isIndexType(child.mediaType)) {
-        const nested = await find(source, child, platform, available, options, [...path, child.digest]);
+        const nested = await find(source, child, search, [...path, child.digest]);
         if (nested !== undefined) return nested;
       }
     }

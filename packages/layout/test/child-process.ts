@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -43,6 +43,8 @@ export async function builtPackage(): Promise<string> {
     await mkdir(dirname(path), { recursive: true });
     await writeFile(path, ts.transpileModule(texts[at] as string, { compilerOptions }).outputText);
   }
+  // A child may run as another user, who has to be able to read it.
+  await chmod(temporary, 0o755);
   // Another test file may have been quicker.
   await rename(temporary, target).catch(() => rm(temporary, { recursive: true, force: true }));
   return url;

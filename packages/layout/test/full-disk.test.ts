@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   ArchiveTarget,
@@ -25,6 +25,28 @@ async function smallDisk(): Promise<string | undefined> {
     execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", path], { stdio: "pipe" });
   } catch (error) {
     console.log(`not tried on a full disk: mounting a tmpfs is not possible here (${(error as Error).message.trim()})`);
+    return undefined;
+  }
+  onTestFinished(() => {
+    execFileSync("umount", [path]);
+  });
+  return path;
+}
+
+/** Mounts a file system that holds few files, however small they are, or returns undefined where that is not possible. */
+async function diskOfFewFiles(): Promise<string | undefined> {
+  const directory = await temporaryDirectory();
+  const [image, path] = [join(directory, "image"), join(directory, "disk")];
+  await mkdir(path);
+  await writeFile(image, "");
+  await truncate(image, 8 * 1024 * 1024);
+  try {
+    execFileSync("mkfs.ext4", ["-q", "-F", "-N", "64", image], { stdio: "pipe" });
+    execFileSync("mount", ["-o", "loop", image, path], { stdio: "pipe" });
+  } catch (error) {
+    console.log(
+      `not tried without inodes: an ext4 in a file cannot be mounted here (${(error as Error).message.trim()})`,
+    );
     return undefined;
   }
   onTestFinished(() => {
@@ -103,6 +125,42 @@ describe("on a full disk", () => {
     await empty(disk);
     await layout.tag("v2", image);
     expect(await all(layout.tags())).toEqual(["v1", "v2"]);
+  });
+
+  it("that has room but no inodes a layout fails with LIMIT, keeps what it had, and works again when there are some", async () => {
+    const disk = await diskOfFewFiles();
+    if (disk === undefined) return;
+    const layout = await Layout.create(join(disk, "layout"));
+    const image = await pushImage(layout);
+    await layout.tag("v1", image);
+    for (let count = 0; ; count++) {
+      try {
+        await writeFile(join(disk, `filler${count}`), "");
+      } catch {
+        break;
+      }
+    }
+    const before = await filesBelow(layout.path);
+    const index = await readFile(join(layout.path, "index.json"), "utf8");
+    const failing: readonly (() => Promise<unknown>)[] = [
+      () => layout.write([Buffer.from("small")], "text/plain"),
+      () => pushImage(layout, { layers: ["another"] }),
+      () => layout.tag("v2", image),
+      () => layout.untag("v1"),
+      () => attach(layout, image, { artifactType: "a/b" }),
+      () => Layout.create(join(disk, "another")),
+    ];
+    for (const work of failing) {
+      const error = await full(work());
+      expect(error.hint).toContain("inodes");
+      expect(await filesBelow(layout.path)).toEqual(before);
+      expect(await readFile(join(layout.path, "index.json"), "utf8")).toBe(index);
+      expect((await (await Layout.open(layout.path)).resolve("v1")).digest).toBe(image.digest);
+    }
+    await empty(disk);
+    await layout.tag("v2", image);
+    expect(await all(layout.tags())).toEqual(["v1", "v2"]);
+    expect(await readdir(join(layout.path, "ingest"))).toEqual([]);
   });
 
   it("an index.json that no longer fits fails with LIMIT, and the one before stays", async () => {

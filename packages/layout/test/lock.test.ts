@@ -64,36 +64,42 @@ describe("many processes on one layout", () => {
     await expectClean(layout);
   });
 
-  it("killed again and again at random moments lose nothing they had committed, and hold up nobody", {
+  it("killed two hundred times at random moments lose nothing they had committed, and hold up nobody", {
     timeout: 240_000,
   }, async () => {
     const path = await newLayout();
-    const writers = new Set<Child>();
     const printed: string[] = [];
-    const start = async (name: string): Promise<void> => void writers.add(await Child.start("write", path, name));
-    const kill = async (child: Child): Promise<void> => {
-      writers.delete(child);
-      child.signal("SIGKILL");
-      await child.end("SIGKILL");
-      printed.push(...child.lines);
+    let kills = 0;
+    /** Starts writers one after the other and kills each at a moment of its own, while the others go on. */
+    const killAgainAndAgain = async (name: string): Promise<void> => {
+      while (kills < 200) {
+        const number = ++kills;
+        const writer = await Child.start("write", path, `${name}-${number}`);
+        // Before its first change there is nothing to lose; after that any moment is as good as any other.
+        if (number % 4 !== 0) await writer.line("");
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * (number % 4 === 0 ? 400 : 60)));
+        writer.signal("SIGKILL");
+        await writer.end("SIGKILL");
+        printed.push(...writer.lines);
+      }
     };
-    for (const name of ["first", "second", "third"]) await start(name);
-    for (let kills = 0; kills < 24; kills++) {
-      const [victim] = [...writers].slice(kills % writers.size);
-      // It has to be at work, and then any moment is as good as any other.
-      await victim?.line("");
-      await new Promise((resolve) => setTimeout(resolve, Math.random() * 60));
-      await kill(victim as Child);
-      await start(`writer${kills}`);
-    }
-    for (const child of [...writers]) await kill(child);
+    /** What anybody sees meanwhile: a layout that opens and has every tag that was there before. */
+    const watch = async (): Promise<void> => {
+      while (kills < 200) {
+        const before = [...printed];
+        const seen = new Set(await all((await Layout.open(path)).tags()));
+        expect(before.filter((tag) => !seen.has(tag))).toEqual([]);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    };
+    await Promise.all([...["a", "b", "c", "d", "e"].map(killAgainAndAgain), watch()]);
     // Whatever lock the last of them left is taken over long before its owner would count as silent.
     await (await acquireLock(join(path, "ingest", "lock"), { timeout: 20_000 })).release();
     const layout = await Layout.open(path);
     await layout.tag("after", await layout.resolve("base"));
 
     const tags = await all(layout.tags());
-    expect(printed.length).toBeGreaterThan(24);
+    expect(printed.length).toBeGreaterThan(100);
     expect(printed.filter((tag) => !tags.includes(tag))).toEqual([]);
     expect(tags).toContain("after");
     await expectClean(layout);

@@ -6,9 +6,10 @@ import { type Digest, digestAlgorithm, digestEncoded } from "../model/digest.js"
 import { OciError } from "../model/errors.js";
 import { collect, verified } from "../model/verified.js";
 import { CHUNK_SIZE, openRegularFile } from "../store/files.js";
-import { type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "../store/index-json.js";
+import { emptyIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "../store/index-json.js";
 import { IndexedSource } from "../store/indexed-source.js";
 import { checkLayoutVersion, MAXIMUM_LAYOUT_FILE_SIZE } from "../store/layout-version.js";
+import { readIndex } from "../store/read-index.js";
 import { readTarEntries, type TarEntry } from "./tar-reader.js";
 
 /** How many links may be followed from one name to another inside an archive. */
@@ -22,14 +23,13 @@ export class ArchiveSource extends IndexedSource {
   readonly name: string;
   readonly #handle: FileHandle;
   readonly #entries: ReadonlyMap<string, TarEntry>;
-  readonly #index: LayoutIndex;
+  #index: LayoutIndex = emptyIndex;
 
-  private constructor(path: string, handle: FileHandle, entries: ReadonlyMap<string, TarEntry>, index: LayoutIndex) {
+  private constructor(path: string, handle: FileHandle, entries: ReadonlyMap<string, TarEntry>) {
     super();
     this.name = `oci-archive:${path}`;
     this.#handle = handle;
     this.#entries = entries;
-    this.#index = index;
   }
 
   /** Opens and indexes the archive. Fails with `NOT_FOUND`, with `INVALID` where it is no tar or holds no layout, and with `UNSUPPORTED` where it is compressed. */
@@ -42,11 +42,16 @@ export class ArchiveSource extends IndexedSource {
       const named = async (name: string, limit: number): Promise<Uint8Array> => {
         const entry = follow(entries, name);
         if (entry === undefined) throw new OciError("INVALID", `${path} holds no OCI layout: it has no ${name}`);
+        // The index of the archive tells the size, before a byte of it is read.
+        if (entry.size > limit)
+          throw new OciError("LIMIT", `${name} in ${path} has ${entry.size} bytes; ${limit} are allowed`);
         return collect(read(handle, entry, 0), limit, `${name} in ${path}`);
       };
       checkLayoutVersion(await named("oci-layout", MAXIMUM_LAYOUT_FILE_SIZE), `oci-layout in ${path}`);
-      const index = parseIndex(await named("index.json", MAXIMUM_INDEX_SIZE), `index.json in ${path}`);
-      return new ArchiveSource(path, handle, entries, index);
+      const index = await named("index.json", MAXIMUM_INDEX_SIZE);
+      const source = new ArchiveSource(path, handle, entries);
+      source.#index = await readIndex(index, `index.json in ${path}`, source);
+      return source;
     } catch (error) {
       await handle.close();
       throw error;

@@ -59,16 +59,22 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   } catch (cause) {
     throw new OciError("INVALID", `${where}: ${(cause as Error).message}`, { hint: (cause as OciError).hint, cause });
   }
-  if (value.urls !== undefined && value.urls !== null && !isStringArray(value.urls))
-    throw invalid(where, "has urls that are not strings");
-  if (value.artifactType !== undefined && typeof value.artifactType !== "string")
-    throw invalid(where, "has an artifactType that is not a string");
+  if (value.urls !== undefined && value.urls !== null && !(isStringArray(value.urls) && value.urls.every(isUri)))
+    throw invalid(where, "has urls that are none");
+  parseArtifactType(value.artifactType, where);
   if (value.data !== undefined && (typeof value.data !== "string" || !isBase64(value.data))) {
     throw invalid(where, "has data that is not base64");
   }
   if (value.platform !== undefined && value.platform !== null) checkPlatform(value.platform, where);
   parseAnnotations(value.annotations, where);
   return value as unknown as Descriptor;
+}
+
+/** Returns `value` as an artifactType (absent, null and empty are undefined), or fails with `INVALID` where it is no media type. */
+export function parseArtifactType(value: unknown, where: string): string | undefined {
+  if (value === undefined || value === null || value === "") return undefined;
+  if (typeof value === "string" && isMediaType(value)) return value;
+  throw invalid(where, "has an artifactType that is not a media type");
 }
 
 /** Returns `value` as annotations (absent and null are empty), or fails with `INVALID` where a value is not a string. */
@@ -93,6 +99,11 @@ function checkPlatform(value: unknown, where: string): void {
   if (features !== undefined && features !== null && !isStringArray(features)) {
     throw invalid(where, "has a platform whose os.features are not strings");
   }
+}
+
+/** RFC 3986: a scheme, and only characters that a URI may have. Whether anything is there is not asked. */
+function isUri(text: string): boolean {
+  return /^[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*$/.test(text);
 }
 
 function isStringArray(value: unknown): value is readonly string[] {

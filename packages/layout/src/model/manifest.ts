@@ -1,4 +1,10 @@
-import { type Annotations, type Descriptor, parseAnnotations, parseDescriptor } from "./descriptor.js";
+import {
+  type Annotations,
+  type Descriptor,
+  parseAnnotations,
+  parseArtifactType,
+  parseDescriptor,
+} from "./descriptor.js";
 import { OciError } from "./errors.js";
 import { type JsonObject, parseJsonObject } from "./json.js";
 import { isImageManifestType, isIndexType, isManifestType, mediaTypes } from "./media-types.js";
@@ -53,10 +59,9 @@ export function parseManifest(bytes: Uint8Array, mediaType: string, where: strin
       `${where} says it is ${JSON.stringify(value.mediaType)}, but its descriptor says ${mediaType}`,
     );
   }
+  const artifactType = parseArtifactType(value.artifactType, where);
   const common = {
-    ...(value.artifactType === undefined || value.artifactType === ""
-      ? {}
-      : { artifactType: parseArtifactType(value.artifactType, where) }),
+    ...(artifactType === undefined ? {} : { artifactType }),
     ...(value.subject === undefined || value.subject === null
       ? {}
       : { subject: parseDescriptor(value.subject, `the subject of ${where}`) }),
@@ -102,11 +107,6 @@ function refuse(value: JsonObject, keys: readonly string[], what: string, where:
         `${where} is ${what}, yet it has ${JSON.stringify(key)}: two readers would see two things`,
       );
   }
-}
-
-function parseArtifactType(value: unknown, where: string): string {
-  if (typeof value === "string") return value;
-  throw new OciError("INVALID", `${where} has an artifactType that is not a string`);
 }
 
 function parseDescriptors(value: unknown, key: string, where: string): readonly Descriptor[] {

@@ -1,5 +1,6 @@
 import { constants } from "node:fs";
-import { type FileHandle, open, rename, unlink } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rename, unlink } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { Bytes } from "../content.js";
 import { OciError, systemError, systemErrorCode } from "../model/errors.js";
 
@@ -158,6 +159,21 @@ export async function replaceFile(from: string, to: string): Promise<void> {
       if (attempt >= 10 || (code !== "EPERM" && code !== "EBUSY" && code !== "EACCES")) throw error;
       await new Promise((resolve) => setTimeout(resolve, attempt * 10));
     }
+  }
+}
+
+/** Makes a directory that may be there already, with its parents. */
+export async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    const parent = dirname(path);
+    if (systemErrorCode(error) !== "ENOENT" || parent === path) throw error;
+    // A full disk is told as ENOENT by the recursive call. Made one by one, each fails with its own reason.
+    await makeDirectory(parent);
+    await mkdir(path).catch((reason: unknown) => {
+      if (systemErrorCode(reason) !== "EEXIST") throw reason;
+    });
   }
 }
 

@@ -1,13 +1,14 @@
-import { open, stat } from "node:fs/promises";
+import { lstat, open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Abortable } from "../content.js";
+import type { Abortable, Source } from "../content.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
 import { encodeJson } from "../model/manifest.js";
 import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.js";
-import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE, parseIndex } from "./index-json.js";
+import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import type { IndexChange } from "./indexed-target.js";
 import { acquireLock, type Lock, type LockOptions } from "./lock.js";
+import { readIndex } from "./read-index.js";
 import { processMark } from "./process.js";
 
 interface Waiting {
@@ -27,6 +28,7 @@ const SETTLED = 2_000;
 export class IndexFile {
   readonly #root: string;
   readonly #ingest: string;
+  readonly #blobs: Pick<Source, "fetch">;
   readonly #lockTimeout: number | undefined;
   /** What was read or written last. The stamp is there where it proves that the file is still the same. */
   #cached: { readonly stamp: string | undefined; readonly bytes: Uint8Array; readonly index: LayoutIndex } | undefined;
@@ -35,9 +37,11 @@ export class IndexFile {
   #abandon = new AbortController();
   #draining = false;
 
-  constructor(root: string, ingest: string, lockTimeout: number | undefined) {
+  /** `blobs` tells the type of what an entry names without one. */
+  constructor(root: string, ingest: string, blobs: Pick<Source, "fetch">, lockTimeout: number | undefined) {
     this.#root = root;
     this.#ingest = ingest;
+    this.#blobs = blobs;
     this.#lockTimeout = lockTimeout;
   }
 
@@ -54,7 +58,7 @@ export class IndexFile {
         if (stamp !== undefined && cached?.stamp === stamp) return cached.index;
         const bytes = await readSmallFile(this.path, MAXIMUM_INDEX_SIZE);
         const same = cached !== undefined && Buffer.compare(cached.bytes, bytes) === 0;
-        const index = same ? cached.index : parseIndex(bytes, this.path);
+        const index = same ? cached.index : await readIndex(bytes, this.path, this.#blobs);
         this.#cached = { stamp, bytes, index };
         return index;
       } catch (error) {
@@ -174,7 +178,7 @@ export class IndexFile {
   /** What changes whenever the file does, or undefined where it changed so lately that another change might not show. */
   async #stamp(): Promise<string | undefined> {
     try {
-      const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await stat(this.path, { bigint: true });
+      const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await lstat(this.path, { bigint: true });
       if (Date.now() - Number(ctimeMs) < SETTLED) return undefined;
       return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
     } catch (error) {

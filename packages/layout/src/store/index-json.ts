@@ -1,9 +1,9 @@
-import { type Descriptor, parseAnnotations, parseDescriptor } from "../model/descriptor.js";
+import { type Descriptor, parseAnnotations, parseArtifactType, parseDescriptor } from "../model/descriptor.js";
 import { isDigest, isVerifiable } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
-import { isJsonObject, parseJsonObject } from "../model/json.js";
+import { isJsonObject, type JsonObject } from "../model/json.js";
 import type { ImageIndex } from "../model/manifest.js";
-import { annotationKeys, mediaTypes } from "../model/media-types.js";
+import { annotationKeys, isImageManifestType, mediaTypes } from "../model/media-types.js";
 import { isReferrersTag } from "../model/reference.js";
 
 /**
@@ -20,25 +20,43 @@ export const MAXIMUM_INDEX_SIZE = 256 * 1024 * 1024;
 /** An `index.json` without an entry. */
 export const emptyIndex: LayoutIndex = { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] };
 
-/** Parses `index.json`. `manifests: null`, which oras writes for an empty layout, reads as empty. Fails with `INVALID`. */
-export function parseIndex(bytes: Uint8Array, where: string): LayoutIndex {
-  return checkIndex(parseJsonObject(bytes, where), where);
-}
+/** Members that may be left out. Some writers put `null` there; it is read as absent and not written again. */
+const OPTIONAL_MEMBERS = ["artifactType", "subject", "annotations", "urls", "data", "platform"];
 
-/** Returns `value` as the content of an `index.json`, or fails with `INVALID`. */
+/**
+ * Returns `value` as the content of an `index.json`: `manifests: null` is empty, `null` for an optional member is absent,
+ * and a `mediaType` that is none of an index becomes one. Fails with `INVALID` where a field breaks the spec otherwise.
+ */
 export function checkIndex(value: unknown, where: string): LayoutIndex {
   if (!isJsonObject(value)) throw new OciError("INVALID", `${where} is not an object`);
   if (value.schemaVersion !== 2)
     throw new OciError("INVALID", `${where} has schemaVersion ${JSON.stringify(value.schemaVersion)}, not 2`);
   if (value.layers !== undefined || value.config !== undefined)
     throw new OciError("INVALID", `${where} is an index, yet it has layers or a config`);
+  if (typeof value.mediaType === "string" && isImageManifestType(value.mediaType))
+    throw new OciError("INVALID", `${where} is an index, yet its mediaType is ${value.mediaType}`);
   if (value.manifests !== null && !Array.isArray(value.manifests))
     throw new OciError("INVALID", `${where} has no manifests array`);
-  parseAnnotations(value.annotations, where);
+  const index = withoutNulls(value);
+  parseAnnotations(index.annotations, where);
+  parseArtifactType(index.artifactType, where);
+  if (index.subject !== undefined) parseDescriptor(index.subject, `the subject of ${where}`);
   const manifests = (value.manifests ?? []).map((entry: unknown, at: number) =>
-    parseDescriptor(entry, `manifests[${at}] of ${where}`),
+    parseDescriptor(isJsonObject(entry) ? withoutNulls(entry) : entry, `manifests[${at}] of ${where}`),
   );
-  return { ...value, schemaVersion: 2, manifests };
+  return {
+    ...index,
+    schemaVersion: 2,
+    ...(index.mediaType === undefined ? {} : { mediaType: mediaTypes.index }),
+    manifests,
+  };
+}
+
+function withoutNulls(object: JsonObject): JsonObject {
+  if (!OPTIONAL_MEMBERS.some((key) => object[key] === null)) return object;
+  return Object.fromEntries(
+    Object.entries(object).filter(([key, value]) => value !== null || !OPTIONAL_MEMBERS.includes(key)),
+  );
 }
 
 /** The `org.opencontainers.image.ref.name` of an entry: a tag, or a full image name, or anything else. */

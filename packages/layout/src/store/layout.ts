@@ -1,16 +1,19 @@
-import { mkdir, readdir, realpath } from "node:fs/promises";
+import { readdir, realpath } from "node:fs/promises";
 import { join, resolve as resolvePath } from "node:path";
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, Hasher } from "../model/digest.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
+import { parseJson } from "../model/json.js";
 import { encodeJson } from "../model/manifest.js";
 import { BlobDirectory } from "./blobs.js";
-import { readSmallFile, replaceFile } from "./files.js";
+import { makeDirectory, readSmallFile, replaceFile } from "./files.js";
 import { IndexFile, writeSynced } from "./index-file.js";
-import { emptyIndex, type LayoutIndex } from "./index-json.js";
+import { emptyIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
 import { checkLayoutVersion, LAYOUT_VERSION, MAXIMUM_LAYOUT_FILE_SIZE } from "./layout-version.js";
+import { type Oddity, oddFiles, oddities } from "./oddities.js";
+import { checkOwnDirectories } from "./own-directories.js";
 import { type SweepOptions, type SweepReport, sweep } from "./sweep.js";
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
@@ -34,6 +37,7 @@ const indexFiles = new Map<string, WeakRef<IndexFile>>();
 export class Layout extends IndexedTarget {
   readonly path: string;
   readonly name: string;
+  readonly #directory: string;
   readonly #blobs: BlobDirectory;
   readonly #indexFile: IndexFile;
 
@@ -41,13 +45,15 @@ export class Layout extends IndexedTarget {
     super();
     this.path = path;
     this.name = `oci:${path}`;
+    this.#directory = directory;
     this.#blobs = new BlobDirectory(directory);
-    this.#indexFile = sharedIndexFile(directory, this.#blobs.ingest, options);
+    this.#indexFile = sharedIndexFile(directory, this.#blobs, options);
   }
 
   /**
    * Opens the layout that is there and changes nothing. Fails with `NOT_FOUND` where the path does not exist and with
-   * `INVALID` where it is no layout, or one of an unknown version.
+   * `INVALID` where it is no layout, or one of an unknown version, and with `DENIED` where a part of it is a symbolic link
+   * or no regular file.
    */
   static async open(path: string, options: LayoutOptions = {}): Promise<Layout> {
     let directory: string;
@@ -57,6 +63,7 @@ export class Layout extends IndexedTarget {
       throw systemError(error, `cannot open the layout ${path}`);
     }
     await checkVersion(path);
+    await checkOwnDirectories(directory);
     const layout = new Layout(path, directory, options);
     try {
       await layout.index();
@@ -73,7 +80,7 @@ export class Layout extends IndexedTarget {
    */
   static async create(path: string, options: LayoutOptions = {}): Promise<Layout> {
     try {
-      await mkdir(path, { recursive: true });
+      await makeDirectory(path);
       const names = await readdir(path);
       if (!names.includes("oci-layout") || !names.includes("index.json")) {
         const foreign = names.find((name) => !OWN_NAMES.has(name));
@@ -99,10 +106,24 @@ export class Layout extends IndexedTarget {
     return this.#indexFile.read();
   }
 
+  /**
+   * What is odd about the layout and was tolerated: in index.json as it stands on the disk, and among the names of the
+   * directory. Empty for a layout that only Stowage wrote, names that its user chose apart. Fails as {@link Layout.open} does.
+   */
+  async oddities(): Promise<readonly Oddity[]> {
+    try {
+      const { path } = this.#indexFile;
+      const index = parseJson(await readSmallFile(path, MAXIMUM_INDEX_SIZE), path);
+      return [...oddities(index), ...oddFiles(await namesOfFiles(this.#directory))];
+    } catch (error) {
+      throw systemError(error, `cannot look into the layout ${this.path}`);
+    }
+  }
+
   async update(change: IndexChange, options: Abortable = {}): Promise<LayoutIndex> {
     options.signal?.throwIfAborted();
     try {
-      await mkdir(this.#blobs.ingest, { recursive: true });
+      await makeDirectory(this.#blobs.ingest);
       return await this.#indexFile.update(change, options);
     } catch (error) {
       throw systemError(error, `cannot change ${this.#indexFile.path}`);
@@ -136,7 +157,7 @@ export class Layout extends IndexedTarget {
       sweep(this.#blobs, await decide(await this.#indexFile.read()), options);
     try {
       if (options.dryRun === true) return await run();
-      await mkdir(this.#blobs.ingest, { recursive: true });
+      await makeDirectory(this.#blobs.ingest);
       return await this.#indexFile.locked(run, { signal: options.signal });
     } catch (error) {
       throw systemError(error, `cannot sweep ${this.path}`);
@@ -176,12 +197,17 @@ export class Layout extends IndexedTarget {
   }
 }
 
-function sharedIndexFile(directory: string, ingest: string, options: LayoutOptions): IndexFile {
+function sharedIndexFile(directory: string, blobs: BlobDirectory, options: LayoutOptions): IndexFile {
   const known = indexFiles.get(directory)?.deref();
   if (known !== undefined) return known;
-  const made = new IndexFile(directory, ingest, options.lockTimeout);
+  const made = indexFileOf(directory, blobs, options);
   indexFiles.set(directory, new WeakRef(made));
   return made;
+}
+
+function indexFileOf(directory: string, blobs: BlobDirectory, options: LayoutOptions): IndexFile {
+  const content = { fetch: (descriptor: Descriptor) => blobs.read(descriptor, 0) };
+  return new IndexFile(directory, blobs.ingest, content, options.lockTimeout);
 }
 
 async function checkVersion(path: string): Promise<void> {
@@ -199,10 +225,11 @@ async function checkVersion(path: string): Promise<void> {
 /** Makes what is missing, under the lock: two processes may make the same layout at once, and neither may empty the other's index. */
 async function initialize(path: string, options: LayoutOptions): Promise<void> {
   const directory = resolvePath(path);
+  await checkOwnDirectories(directory);
   const blobs = new BlobDirectory(directory);
-  await mkdir(join(directory, "blobs", "sha256"), { recursive: true });
-  await mkdir(blobs.ingest, { recursive: true });
-  await new IndexFile(directory, blobs.ingest, options.lockTimeout).locked(async () => {
+  await makeDirectory(join(directory, "blobs", "sha256"));
+  await makeDirectory(blobs.ingest);
+  await indexFileOf(directory, blobs, options).locked(async () => {
     const names = new Set(await readdir(directory));
     for (const [name, value] of [
       ["index.json", emptyIndex],
@@ -214,4 +241,19 @@ async function initialize(path: string, options: LayoutOptions): Promise<void> {
       await replaceFile(temporary, join(directory, name));
     }
   });
+}
+
+/** The files in a layout directory, and the directories in which no layout keeps anything. */
+async function namesOfFiles(directory: string): Promise<string[]> {
+  const below = async (parts: readonly string[]): Promise<string[]> => {
+    const found: string[] = [];
+    for (const entry of await readdir(join(directory, ...parts), { withFileTypes: true })) {
+      const path = [...parts, entry.name];
+      const holdsBlobs = entry.isDirectory() && path[0] === "blobs" && path.length <= 2;
+      if (holdsBlobs) found.push(...(await below(path)));
+      else found.push(path.join("/"));
+    }
+    return found;
+  };
+  return (await below([])).sort();
 }

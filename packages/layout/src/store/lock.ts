@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, rmdir, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, rmdir, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { OciError, systemErrorCode } from "../model/errors.js";
+import { isOciError, OciError, systemErrorCode } from "../model/errors.js";
+import { readSmallFile } from "./files.js";
 import { isRunning, type ProcessIdentity, thisProcess } from "./process.js";
 
 /**
@@ -31,6 +32,8 @@ const DEFAULT_TIMEOUT = 10 * 60_000;
 const HEARTBEAT = 5_000;
 /** After this time without renewal an owner that cannot be seen from here counts as dead, in ms. */
 const SILENCE = 60_000;
+/** The largest file of an owner that is read, in bytes. */
+const MAXIMUM_OWNER_SIZE = 4096;
 
 let counter = 0;
 
@@ -121,10 +124,12 @@ async function currentOwner(path: string): Promise<(Partial<ProcessIdentity> & {
   try {
     [id] = await readdir(path);
     if (id === undefined) return undefined;
-    return { ...(JSON.parse(await readFile(join(path, id), "utf8")) as Partial<ProcessIdentity>), id };
+    const bytes = await readSmallFile(join(path, id), MAXIMUM_OWNER_SIZE);
+    return { ...(JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<ProcessIdentity>), id };
   } catch (error) {
-    // A power loss can leave an owner's file empty. Such an owner is judged by its silence alone.
-    if (error instanceof SyntaxError && id !== undefined) return { id };
+    // A power loss can leave an owner's file empty. Such an owner is judged by its silence alone, and so is what is no file.
+    if (id !== undefined && (error instanceof SyntaxError || isOciError(error, "DENIED") || isOciError(error, "LIMIT")))
+      return { id };
     if (systemErrorCode(error) === undefined) throw error;
     return undefined;
   }

@@ -1,15 +1,18 @@
 import type { Dirent } from "node:fs";
-import { lstat, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { lstat, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
 import { systemError, systemErrorCode } from "../model/errors.js";
 import { forEachParallel, PARALLEL_READS } from "../parallel.js";
 import type { BlobDirectory } from "./blobs.js";
-import { removeFile } from "./files.js";
+import { readSmallFile, removeFile } from "./files.js";
 import { isRunning, isRunningByMark, type ProcessIdentity } from "./process.js";
 
 /** A temporary file that is older than this, in ms, is a leftover, wherever the process was that made it. */
 const LEFTOVER_AGE = 24 * 60 * 60_000;
+
+/** The largest file of the owner of a lock that is read, in bytes. */
+const MAXIMUM_OWNER_SIZE = 4096;
 
 /** A blob that a sweep looked at. */
 export interface SweptBlob {
@@ -159,7 +162,8 @@ async function isOwnerRunning(directory: string): Promise<boolean | undefined> {
   try {
     const [file] = await readdir(directory);
     if (file === undefined) return undefined;
-    return isRunning(JSON.parse(await readFile(join(directory, file), "utf8")) as Partial<ProcessIdentity>);
+    const bytes = await readSmallFile(join(directory, file), MAXIMUM_OWNER_SIZE);
+    return isRunning(JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<ProcessIdentity>);
   } catch {
     // Half written, or gone: its age decides.
     return undefined;
