@@ -146,4 +146,17 @@ describe("stowage verify", () => {
     expect(sparse.code).toBe(0);
     expect(sparse.stdout).toContain("note: missing  v1 > layers[0]");
   });
+
+  it("lists what is odd when it is strict, and puts it right", async () => {
+    const layout = await layoutWithTags("odd");
+    const index = join(directory, layout, "index.json");
+    const value = JSON.parse(await readFile(index, "utf8"));
+    await writeFile(index, JSON.stringify({ ...value, manifests: value.manifests.reverse() }));
+    expect((await stowage(["verify", `oci:${layout}`], { cwd: directory })).code).toBe(0);
+    const strict = await stowage(["verify", `oci:${layout}`, "--strict"], { cwd: directory });
+    expect([strict.code, strict.stdout]).toEqual([1, expect.stringContaining("warning: odd  entry-order: ")]);
+    const fixed = await stowage(["verify", `oci:${layout}`, "--strict", "--fix"], { cwd: directory });
+    expect([fixed.code, fixed.stdout]).toEqual([0, expect.stringContaining(": ok")]);
+    expect((await stowage(["verify", `oci:${layout}:v1`, "--fix"], { cwd: directory })).code).toBe(2);
+  });
 });

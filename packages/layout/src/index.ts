@@ -116,9 +116,9 @@ export {
   readManifest,
   verified,
 } from "./model/verified.js";
+export { normalize } from "./normalize.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
-export type { ExpiredTag, Retention } from "./retention.js";
 export {
   formatUnrepaired,
   type RepairedContent,
@@ -127,6 +127,7 @@ export {
   repair,
   type UnrepairedContent,
 } from "./repair.js";
+export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";

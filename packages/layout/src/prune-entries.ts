@@ -57,7 +57,8 @@ export async function pruneEntries(
       for (const digest of pruned.names) listed.add(digest);
       if (pruned.change !== undefined) lists.push(pruned.change);
     } else if (live.has(entry.digest)) kept.push(entry);
-    else entries.push({ digest: entry.digest, reason: `its subject ${graph.get(entry.digest)?.subject?.digest} is gone` });
+    else
+      entries.push({ digest: entry.digest, reason: `its subject ${graph.get(entry.digest)?.subject?.digest} is gone` });
   }
   const changed = entries.length > 0 || lists.length > 0;
   const rest = changed ? { ...index, manifests: kept } : index;

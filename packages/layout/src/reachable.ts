@@ -90,10 +90,7 @@ export function namedIn(graph: Graph, list: Pick<Descriptor, "digest">): readonl
 }
 
 /** The digest whose referrers a list carries, as its annotation or its tag says. Undefined where nothing in the graph has that tag. */
-export function subjectOfList(
-  list: Descriptor,
-  subjectsByTag: ReadonlyMap<string, Digest>,
-): Digest | undefined {
+export function subjectOfList(list: Descriptor, subjectsByTag: ReadonlyMap<string, Digest>): Digest | undefined {
   const annotated = list.annotations?.[annotationKeys.olaregSubject];
   if (annotated !== undefined) return isDigest(annotated) ? annotated : undefined;
   const name = refName(list) ?? "";

@@ -147,7 +147,8 @@ class Repair {
 
   async #stateOf(descriptor: Descriptor): Promise<"present" | "missing" | "corrupt"> {
     try {
-      for await (const chunk of this.#layout.fetch(descriptor, this.#options)) this.#options.onBytes?.(chunk.byteLength);
+      for await (const chunk of this.#layout.fetch(descriptor, this.#options))
+        this.#options.onBytes?.(chunk.byteLength);
       return "present";
     } catch (error) {
       this.#options.signal?.throwIfAborted();

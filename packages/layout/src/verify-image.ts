@@ -39,9 +39,7 @@ export async function checkImage(
       (entry: { empty_layer?: unknown } | null) => entry?.empty_layer !== true,
     ).length;
     if (withLayer !== diffIds.length)
-      problems.push(
-        invalid(`the history tells of ${withLayer} layers, the config has ${diffIds.length} diff_ids`),
-      );
+      problems.push(invalid(`the history tells of ${withLayer} layers, the config has ${diffIds.length} diff_ids`));
   }
   if (options.level !== "full" || diffIds.length !== manifest.layers.length) return problems;
   for (const [at, layer] of manifest.layers.entries()) {

@@ -44,7 +44,10 @@ async function problems(layout: Layout): Promise<readonly string[]> {
 
 async function tagged(layout: Layout, tag: string, text: string, day: number): Promise<Descriptor> {
   const created = new Date(Date.UTC(2024, 0, day)).toISOString();
-  const image = await pushImage(layout, { layers: [text], annotations: { "org.opencontainers.image.created": created } });
+  const image = await pushImage(layout, {
+    layers: [text],
+    annotations: { "org.opencontainers.image.created": created },
+  });
   await layout.tag(tag, image);
   return image;
 }
@@ -91,10 +94,7 @@ describe("a collection", () => {
     const subject = descriptorOf(image, mediaTypes.index);
     const referrer = referrerBytes(subject);
     const list = indexBytes({ manifests: [descriptorOf(referrer, mediaTypes.manifest)] });
-    const entries = [
-      named(subject, "v1"),
-      named(descriptorOf(list, mediaTypes.index), referrersTag(subject.digest)),
-    ];
+    const entries = [named(subject, "v1"), named(descriptorOf(list, mediaTypes.index), referrersTag(subject.digest))];
     await handMadeLayout(path, { manifests: entries }, [image, referrer, list, utf8("{}")]);
     const layout = await Layout.open(path);
     expect((await gc(layout, { grace: 0 })).removed).toEqual([]);
@@ -209,7 +209,8 @@ describe("a collection", () => {
         await waiting;
       })();
       const writing = layout.write(stream, "a/b");
-      while ((await readdir(join(layout.path, "ingest"))).length === 0) await new Promise((next) => setTimeout(next, 5));
+      while ((await readdir(join(layout.path, "ingest"))).length === 0)
+        await new Promise((next) => setTimeout(next, 5));
       return { writing, finish };
     })();
     const [live] = await readdir(join(layout.path, "ingest"));

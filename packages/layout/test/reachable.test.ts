@@ -6,8 +6,8 @@ import {
   gc,
   Layout,
   type LayoutIndex,
-  mediaTypes,
   MemoryStore,
+  mediaTypes,
   reachable,
   readGraph,
   referrersTag,
@@ -37,10 +37,9 @@ const drawn: fc.Arbitrary<Drawn> = fc
         { minLength: count, maxLength: count },
       ),
       entries: fc.array(fc.record({ at: fc.nat(count - 1), tag: fc.boolean() }), { maxLength: 6 }),
-      lists: fc.array(
-        fc.record({ subject: fc.nat(count - 1), names: fc.array(fc.nat(count - 1), { maxLength: 3 }) }),
-        { maxLength: 2 },
-      ),
+      lists: fc.array(fc.record({ subject: fc.nat(count - 1), names: fc.array(fc.nat(count - 1), { maxLength: 3 }) }), {
+        maxLength: 2,
+      }),
       absent: fc.array(fc.nat(count - 1), { maxLength: 2 }).map((list) => new Set(list)),
     }),
   )

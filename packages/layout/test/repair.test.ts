@@ -41,10 +41,12 @@ async function newLayout(name = "layout"): Promise<Layout> {
 
 async function contents(layout: Layout): Promise<Map<string, string>> {
   const names = await filesBelow(join(layout.path, "blobs"));
-  const read = names.map(async (name): Promise<[string, string]> => [
-    name,
-    (await readFile(join(layout.path, "blobs", name))).toString("base64"),
-  ]);
+  const read = names.map(
+    async (name): Promise<[string, string]> => [
+      name,
+      (await readFile(join(layout.path, "blobs", name))).toString("base64"),
+    ],
+  );
   return new Map(await Promise.all(read));
 }
 
@@ -119,7 +121,9 @@ describe("repairing", () => {
     await writeFile(source.blobPath(one.digest), "ONE");
     const report = await repair(layout, [source]);
     expect(report.repaired.map(({ descriptor }) => descriptor.digest)).toEqual([two.digest]);
-    expect(report.unrepaired.map(({ descriptor, state }) => [descriptor.digest, state])).toEqual([[one.digest, "missing"]]);
+    expect(report.unrepaired.map(({ descriptor, state }) => [descriptor.digest, state])).toEqual([
+      [one.digest, "missing"],
+    ]);
     expect(report.unrepaired[0]?.errors[0]).toContain(source.name);
     expect((await filesBelow(layout.path)).some((name) => name.startsWith("ingest/"))).toBe(false);
   });

@@ -1,7 +1,7 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { gzipSync } from "node:zlib";
 import * as zlib from "node:zlib";
+import { gzipSync } from "node:zlib";
 import {
   type Descriptor,
   descriptorOf,
@@ -137,7 +137,10 @@ describe("content that is not there", () => {
     const elsewhere = { ...descriptorOf(utf8("a"), mediaTypes.layer), urls: ["https://example.com/a"] };
     const foreign = descriptorOf(utf8("b"), "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
     const image = await pushManifest(layout, { config, layers: [elsewhere, foreign] });
-    expect(await findings(layout, image, {})).toEqual(["note external: v1 > layers[0]", "note external: v1 > layers[1]"]);
+    expect(await findings(layout, image, {})).toEqual([
+      "note external: v1 > layers[0]",
+      "note external: v1 > layers[1]",
+    ]);
     await pushBytes(layout, "a", mediaTypes.layer);
     await put(layout.path, `blobs/sha256/${foreign.digest.slice(7)}`, "B");
     expect(await findings(layout, image, {})).toEqual(["error corrupt: v1 > layers[1]"]);

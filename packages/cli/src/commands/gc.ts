@@ -8,7 +8,10 @@ export const gcCommand = defineCommand({
   command: "gc <layout>",
   describe: "Remove from a layout the tags a policy does not keep, and all content that nothing needs",
   examples: [
-    ["$0 gc oci:cache --max-age 30d --max-size 10GB --keep-last 2", "Bound a cache, and keep the newest two tags anyway"],
+    [
+      "$0 gc oci:cache --max-age 30d --max-size 10GB --keep-last 2",
+      "Bound a cache, and keep the newest two tags anyway",
+    ],
     ["$0 gc oci:dist --keep-last 5 --per '(.*)-[0-9]+' --dry-run", "See what would go if each branch kept five builds"],
   ],
   options: (yargs) =>
@@ -42,7 +45,11 @@ export const gcCommand = defineCommand({
         default: false,
         describe: "Remove referrers of images that are not in the layout as well",
       })
-      .option("dry-run", { type: "boolean", default: false, describe: "Show what would be removed, and remove nothing" }),
+      .option("dry-run", {
+        type: "boolean",
+        default: false,
+        describe: "Show what would be removed, and remove nothing",
+      }),
   run: async (args, context) => {
     const path = layoutArgument(args.layout);
     if (args.per !== undefined && (args.keepLast ?? args.maxAge ?? args.maxSize) === undefined)

@@ -59,7 +59,9 @@ function printReport(context: Context, report: RepairReport, quiet: boolean): vo
   );
   if (quiet) return;
   printLines(context, [
-    ...repaired.map(({ was, descriptor, from, path }) => `${path.join(" > ")}: ${was} ${descriptor.digest} from ${from}`),
+    ...repaired.map(
+      ({ was, descriptor, from, path }) => `${path.join(" > ")}: ${was} ${descriptor.digest} from ${from}`,
+    ),
     `${layout}: ${repaired.length} repaired, ${unrepaired.length} not (${count(checked, "blob")} checked)`,
   ]);
 }

@@ -90,7 +90,10 @@ export class BlobDirectory {
    * Removes the blob unless it was claimed or written after `time` (ms since 1970). It is taken aside first and looked at
    * again: a claim either came before, and is seen, or finds nothing. Returns what was there, or undefined.
    */
-  async remove(digest: Digest, time: number): Promise<{ readonly size: number; readonly removed: boolean } | undefined> {
+  async remove(
+    digest: Digest,
+    time: number,
+  ): Promise<{ readonly size: number; readonly removed: boolean } | undefined> {
     const path = this.path(digest);
     const aside = this.temporary();
     try {

@@ -8,8 +8,8 @@ import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.j
 import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import type { IndexChange } from "./indexed-target.js";
 import { acquireLock, type Lock, type LockOptions } from "./lock.js";
-import { readIndex } from "./read-index.js";
 import { processMark } from "./process.js";
+import { readIndex } from "./read-index.js";
 
 interface Waiting {
   readonly change: IndexChange;
