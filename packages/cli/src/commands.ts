@@ -3,9 +3,11 @@ import { attachCommand } from "./commands/attach.js";
 import { buildCommand } from "./commands/build.js";
 import { completionCommand } from "./commands/completion.js";
 import { copyCommand } from "./commands/copy.js";
+import { gcCommand } from "./commands/gc.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { publishCommand } from "./commands/publish.js";
+import { repairCommand } from "./commands/repair.js";
 import { serveCommand } from "./commands/serve.js";
 import { tagCommand, untagCommand } from "./commands/tag.js";
 import { treeCommand } from "./commands/tree.js";
@@ -23,6 +25,8 @@ export const commands: readonly AnyCommand[] = [
   tagCommand,
   untagCommand,
   verifyCommand,
+  gcCommand,
+  repairCommand,
   serveCommand,
   completionCommand,
 ];

@@ -66,6 +66,15 @@ export function locationArgument(text: string): Location {
   return parsed(() => parseLocation(text, { exists: existsSync }));
 }
 
+/** Reads the directory of a layout: `DIR` or `oci:DIR`. What names something in it, or is no layout, is wrong usage. */
+export function layoutArgument(text: string): string {
+  if (!/^(?:oci|ocidir|oci-archive|docker-archive|docker):/.test(text)) return text;
+  const location = locationArgument(text);
+  if (location.kind !== "layout" || location.tag !== undefined || location.digest !== undefined)
+    throw new UsageError(`${JSON.stringify(text)} is no layout as a whole`, { hint: "Write DIR or oci:DIR." });
+  return location.path;
+}
+
 /** Reads `--platform`. */
 export function platformArgument(text: string | undefined): Platform | undefined {
   return text === undefined ? undefined : parsed(() => parsePlatform(text));

@@ -21,6 +21,8 @@ export {
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
+export { DEFAULT_GRACE, type GcPolicy, type GcReport, gc, type RemovedEntry } from "./gc.js";
+export { type Graph, type GraphNode, type GraphOptions, type Link, readGraph, referrersIn } from "./graph.js";
 export { type Inspection, inspect } from "./inspect.js";
 export { type ListedTag, type ListOptions, list, platformsOf } from "./list.js";
 export {
@@ -114,6 +116,18 @@ export {
   readManifest,
   verified,
 } from "./model/verified.js";
+export { normalize } from "./normalize.js";
+export type { PrunedList } from "./prune-entries.js";
+export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
+export {
+  formatUnrepaired,
+  type RepairedContent,
+  type RepairOptions,
+  type RepairReport,
+  repair,
+  type UnrepairedContent,
+} from "./repair.js";
+export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
@@ -122,6 +136,15 @@ export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/inde
 export { Layout, type LayoutOptions } from "./store/layout.js";
 export { MemoryStore } from "./store/memory.js";
 export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/oddities.js";
+export type { SweepOptions, SweepReport, SweptBlob, SweptFile } from "./store/sweep.js";
 export { type TreeNode, tree } from "./tree.js";
-export { type Finding, type VerifyOptions, type VerifyReport, type VerifyRoot, verify } from "./verify.js";
+export {
+  type Finding,
+  type Problem,
+  type VerifyOptions,
+  type VerifyReport,
+  type VerifyRoot,
+  verify,
+} from "./verify.js";
+export { verifyLayout } from "./verify-layout.js";
 export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";

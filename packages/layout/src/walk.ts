@@ -77,6 +77,18 @@ export async function* walk(
   }
 }
 
+/** The nodes of a walk with the name of their root at the beginning of their path. */
+export async function* withRootNames(
+  nodes: AsyncIterable<Node>,
+  names: ReadonlyMap<string, string>,
+): AsyncGenerator<Node, void, undefined> {
+  let root = "";
+  for await (const node of nodes) {
+    if (node.relation === "root") root = names.get(node.descriptor.digest) ?? node.descriptor.digest;
+    yield { ...node, path: [root, ...node.path] };
+  }
+}
+
 /** What a manifest points at, each with its place in it. */
 export function steps(manifest: Manifest): readonly { readonly child: Descriptor; readonly step: string }[] {
   switch (manifest.kind) {

@@ -126,7 +126,8 @@ function insert(index: LayoutIndex, entry: Descriptor): LayoutIndex {
   return { ...index, manifests: [...index.manifests.slice(0, at), entry, ...index.manifests.slice(at)] };
 }
 
-function compareEntries(a: Descriptor, b: Descriptor): number {
+/** The order of entries that Stowage writes: names first, then digests. */
+export function compareEntries(a: Descriptor, b: Descriptor): number {
   const [nameA, nameB] = [refName(a), refName(b)];
   if (nameA === undefined || nameB === undefined)
     return nameA === nameB ? compareText(a.digest, b.digest) : nameA === undefined ? 1 : -1;
