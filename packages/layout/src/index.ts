@@ -114,7 +114,9 @@ export {
   readManifest,
   verified,
 } from "./model/verified.js";
+export { allRelated, type RelatedManifest, related } from "./related.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
+export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
 export { IndexedSource } from "./store/indexed-source.js";
