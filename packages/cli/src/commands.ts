@@ -6,6 +6,7 @@ import { copyCommand } from "./commands/copy.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { publishCommand } from "./commands/publish.js";
+import { reconcileCommand } from "./commands/reconcile.js";
 import { serveCommand } from "./commands/serve.js";
 import { tagCommand, untagCommand } from "./commands/tag.js";
 import { treeCommand } from "./commands/tree.js";
@@ -23,6 +24,7 @@ export const commands: readonly AnyCommand[] = [
   tagCommand,
   untagCommand,
   verifyCommand,
+  reconcileCommand,
   serveCommand,
   completionCommand,
 ];

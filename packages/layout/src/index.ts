@@ -114,6 +114,14 @@ export {
   readManifest,
   verified,
 } from "./model/verified.js";
+export {
+  type ReconcileChange,
+  type ReconcileOptions,
+  type ReconcileReport,
+  type ReferrerForms,
+  reconcile,
+  referrerForms,
+} from "./reconcile.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
@@ -123,6 +131,7 @@ export { IndexedSource } from "./store/indexed-source.js";
 export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/indexed-target.js";
 export { Layout, type LayoutOptions } from "./store/layout.js";
 export { MemoryStore } from "./store/memory.js";
+export type { ListedItem } from "./store/referrer-survey.js";
 export { type TreeNode, tree } from "./tree.js";
 export { type Finding, type VerifyOptions, type VerifyReport, type VerifyRoot, verify } from "./verify.js";
 export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";
