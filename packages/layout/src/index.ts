@@ -1,6 +1,7 @@
 export { ArchiveSource } from "./archive/archive-source.js";
 export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
 export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
+export { type ChainLink, chain } from "./chain.js";
 export type {
   Abortable,
   Bytes,
@@ -21,8 +22,15 @@ export {
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
-export { type Inspection, inspect } from "./inspect.js";
-export { type ListedTag, type ListOptions, list, platformsOf } from "./list.js";
+export { type Inspection, type InspectOptions, inspect } from "./inspect.js";
+export {
+  type DanglingReferrer,
+  danglingReferrers,
+  type ListedTag,
+  type ListOptions,
+  list,
+  platformsOf,
+} from "./list.js";
 export {
   type Annotations,
   type Descriptor,
@@ -122,6 +130,13 @@ export {
   reconcile,
   referrerForms,
 } from "./reconcile.js";
+export {
+  type AnnotationFilter,
+  compareCreated,
+  parseAnnotationFilter,
+  type ReferrerFilter,
+  selectReferrers,
+} from "./referrer-filter.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
