@@ -2,6 +2,7 @@ import type { AnyCommand } from "./command.js";
 import { attachCommand } from "./commands/attach.js";
 import { buildCommand } from "./commands/build.js";
 import { completionCommand } from "./commands/completion.js";
+import { convertCommand } from "./commands/convert.js";
 import { copyCommand } from "./commands/copy.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
@@ -25,6 +26,7 @@ export const commands: readonly AnyCommand[] = [
   untagCommand,
   verifyCommand,
   reconcileCommand,
+  convertCommand,
   serveCommand,
   completionCommand,
 ];

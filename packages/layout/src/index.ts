@@ -13,6 +13,7 @@ export type {
   Source,
   Target,
 } from "./content.js";
+export { type ConvertedAttestation, type ConvertReport, convertAttestations } from "./convert-attestations.js";
 export {
   type CopyEvent,
   type CopyFailure,
