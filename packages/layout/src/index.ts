@@ -23,6 +23,7 @@ export {
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
+export { findDescriptor } from "./find-descriptor.js";
 export { type Inspection, type InspectOptions, inspect } from "./inspect.js";
 export {
   type DanglingReferrer,

@@ -112,7 +112,7 @@ function label(node: TreeNode, refers: boolean): string {
   ];
   return [
     ...(refers ? ["<-"] : []),
-    ...(artifactType === undefined ? kindOf(descriptor) : [artifactType]),
+    ...(artifactType === undefined || isAttestation(descriptor) ? kindOf(descriptor) : [artifactType]),
     descriptor.digest,
     formatSize(node.size),
     ...notes.filter((text) => text !== undefined).map((text) => `[${text}]`),
