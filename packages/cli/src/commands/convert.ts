@@ -1,7 +1,7 @@
 import { type ConvertReport, convertAttestations, formatLocation } from "@stowage/layout";
 import { defineCommand } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions, withRoot, withTarget } from "../locations.js";
-import { count, note, printJson, printLines } from "../output.js";
+import { besideArchive, count, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { reportLines, tagFor } from "./copy.js";
 
@@ -35,7 +35,7 @@ export const convertCommand = defineCommand({
     const target = locationArgument(args.target);
     return withRoot(args.location, { open }, async (root) => {
       const progress = startProgress(context, "converting", args.quiet || args.json);
-      const tag = tagFor(target, root.tag);
+      const tag = tagFor(target, root);
       const report = await withTarget(target, open, (destination) =>
         convertAttestations(root.source, destination, root.descriptor, {
           signal: context.signal,
@@ -52,10 +52,11 @@ export const convertCommand = defineCommand({
         );
       for (const { digest } of report.kept)
         note(context, `${digest} stays in the index: what it attests is not beside it`);
-      if (args.json) printJson(context, report);
-      else if (args.quiet) printLines(context, [report.descriptor.digest]);
+      const beside = besideArchive(context, [target]);
+      if (args.json) printJson(beside, report);
+      else if (args.quiet) printLines(beside, [report.descriptor.digest]);
       else
-        printLines(context, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...convertLines(report)]);
+        printLines(beside, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...convertLines(report)]);
       return report.copy.failures.length > 0 ? 3 : 0;
     });
   },

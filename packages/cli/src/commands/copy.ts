@@ -1,14 +1,15 @@
-import { type CopyReport, copy, formatLocation, type Location } from "@stowage/layout";
+import { type CopyReport, copy, formatLocation, formatReference, type Location } from "@stowage/layout";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
   locationArgument,
+  type OpenedRoot,
   openOptions,
   platformArgument,
   withRegistryOptions,
   withRoot,
   withTarget,
 } from "../locations.js";
-import { count, formatSize, note, printJson, printLines } from "../output.js";
+import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
 
@@ -56,7 +57,7 @@ export const copyCommand = defineCommand({
     const referrers = referrersChoice(args, defaultReferrers(target));
     return withRoot(args.source, { open, platform: platformArgument(args.platform) }, async (root) => {
       const progress = startProgress(context, "copying", args.quiet || args.json);
-      const tag = tagFor(target, root.tag);
+      const tag = tagFor(target, root);
       const report = await withTarget(target, open, (destination) =>
         copy(root.source, destination, root.descriptor, {
           signal: context.signal,
@@ -69,7 +70,7 @@ export const copyCommand = defineCommand({
       ).finally(() => progress.stop());
       // Only now: an archive is complete when it is closed.
       return printReport(
-        context,
+        besideArchive(context, [target]),
         report,
         args,
         `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`,
@@ -78,10 +79,17 @@ export const copyCommand = defineCommand({
   },
 });
 
-/** The tag the root gets: what the target names, or else what the source called it. A target named by digest gets none. */
-export function tagFor(target: Location, sourceTag: string | undefined): string | undefined {
+/**
+ * The tag the root gets: what the target names, or else what the source called it. A target named by digest gets none, and
+ * so does one for Docker where the source has no full name: `v1` alone would become an image called v1.
+ */
+export function tagFor(target: Location, source: Pick<OpenedRoot, "location" | "tag"> | undefined): string | undefined {
   const { tag, digest } = target.kind === "registry" ? target.reference : target;
-  return tag ?? (digest === undefined ? sourceTag : undefined);
+  if (tag !== undefined || digest !== undefined) return tag;
+  if (target.kind !== "docker-archive" || source?.tag === undefined) return source?.tag;
+  if (source.location.kind !== "registry") return /[:/]/.test(source.tag) ? source.tag : undefined;
+  const { host, repository } = source.location.reference;
+  return formatReference({ host, repository, tag: source.tag });
 }
 
 function withTag(location: Location, tag: string | undefined): Location {

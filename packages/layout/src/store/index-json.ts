@@ -1,5 +1,5 @@
 import { type Descriptor, parseAnnotations, parseDescriptor } from "../model/descriptor.js";
-import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
+import { isDigest, isVerifiable } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
 import { isJsonObject, parseJsonObject } from "../model/json.js";
 import type { ImageIndex } from "../model/manifest.js";
@@ -54,20 +54,15 @@ export function isNamed(entry: Descriptor): boolean {
 }
 
 /**
- * True for text that is a digest and cannot be a name. `app:v1`, which other tools write into ref.name, has the grammar of
- * a digest as well, of an algorithm nobody knows.
- */
-export function isDigestOnly(text: string): text is Digest {
-  return isDigest(text) && isVerifiable(text);
-}
-
-/**
  * The entry a reference stands for: a digest, an exact ref.name, or the tag of a full image name in ref.name. Fails with
  * `CONFLICT` where the name stands for several digests.
  */
 export function findEntry(index: LayoutIndex, reference: string, where: string): Descriptor | undefined {
-  const identical = isDigest(reference) ? index.manifests.find((entry) => entry.digest === reference) : undefined;
-  if (identical !== undefined || isDigestOnly(reference)) return identical;
+  if (isDigest(reference)) {
+    const entry = index.manifests.find((other) => other.digest === reference);
+    // alpine:3 has the form of a digest of some algorithm, and is a name.
+    if (entry !== undefined || isVerifiable(reference)) return entry;
+  }
   const entries = index.manifests.filter((entry) => !isAccompanying(entry));
   const exact = entries.filter((entry) => refName(entry) === reference);
   const found = exact.length > 0 ? exact : entries.filter((entry) => refName(entry)?.endsWith(`:${reference}`));

@@ -6,7 +6,7 @@ import { parseJsonObject } from "../model/json.js";
 import { MAXIMUM_MANIFEST_SIZE, type Manifest, referrerDescriptor, sniffManifestType } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { type ReadManifest, readBytes, readManifest } from "../model/verified.js";
-import { compareText, findEntry, isDigestOnly, isNamed, type LayoutIndex, refName, unnamed } from "./index-json.js";
+import { compareText, findEntry, isNamed, type LayoutIndex, refName, unnamed } from "./index-json.js";
 import { findLists, isListEntry } from "./referrer-forms.js";
 
 /** How many parsed manifests are remembered. Content never changes under its digest, so they cannot grow stale. */
@@ -40,13 +40,9 @@ export abstract class IndexedSource implements Source {
     if (entry !== undefined) return unnamed(entry);
     const unlisted = isDigest(reference) ? await this.#unlisted(reference, options) : undefined;
     if (unlisted !== undefined) return unlisted;
-    throw new OciError(
-      "NOT_FOUND",
-      `${this.name} has no ${isDigestOnly(reference) ? "manifest" : "tag"} ${reference}`,
-      {
-        hint: await this.#known(reference),
-      },
-    );
+    throw new OciError("NOT_FOUND", `${this.name} has no ${isDigest(reference) ? "manifest" : "tag"} ${reference}`, {
+      hint: await this.#known(reference),
+    });
   }
 
   async *tags(options: Abortable = {}): AsyncIterable<string> {
@@ -132,7 +128,7 @@ export abstract class IndexedSource implements Source {
   }
 
   async #known(reference: string): Promise<string | undefined> {
-    if (isDigestOnly(reference)) return undefined;
+    if (isDigest(reference)) return undefined;
     const names: string[] = [];
     for await (const name of this.tags()) {
       if (names.length === 10) return `It has ${names.join(", ")} and more.`;

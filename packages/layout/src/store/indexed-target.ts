@@ -1,20 +1,11 @@
 import type { Abortable, Bytes, Content, Presence, PushOptions, Target } from "../content.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
-import type { Digest, DigestAlgorithm } from "../model/digest.js";
+import { type Digest, type DigestAlgorithm, isDigest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { collect, contentOf, readBytes, verified } from "../model/verified.js";
-import {
-  findEntry,
-  isDigestOnly,
-  type LayoutIndex,
-  refName,
-  unnamed,
-  withEntry,
-  withoutTag,
-  withTag,
-} from "./index-json.js";
+import { findEntry, type LayoutIndex, refName, unnamed, withEntry, withoutTag, withTag } from "./index-json.js";
 import { IndexedSource } from "./indexed-source.js";
 import { encodeList, entryForm, findLists, requiredLists, withReferrer } from "./referrer-forms.js";
 
@@ -140,7 +131,7 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
  * stand for itself when it is resolved. Reading takes whatever others wrote.
  */
 function checkName(name: string): void {
-  if (/^[^\s\p{C}]{1,1024}$/u.test(name) && !isDigestOnly(name)) return;
+  if (/^[^\s\p{C}]{1,1024}$/u.test(name) && !(isDigest(name) && isVerifiable(name))) return;
   throw new OciError("INVALID", `not a tag: ${JSON.stringify(name.slice(0, 200))}`, {
     hint: "A tag has letters, digits, dots, hyphens and underscores.",
   });
