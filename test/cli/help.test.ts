@@ -8,7 +8,11 @@ const names = [...help.stdout.matchAll(/^ {2}stowage ([a-z]+)/gm)].map((match) =
 describe("stowage --help", () => {
   it("names every command, and ends well", () => {
     expect(help.code).toBe(0);
-    expect(names).toEqual("build attach copy publish list inspect tree tag untag verify serve completion".split(" "));
+    expect(names).toEqual(
+      "build attach copy publish list inspect tree tag untag verify gc repair reconcile convert serve completion".split(
+        " ",
+      ),
+    );
   });
 
   it("is what the README's table names", () => {
@@ -61,6 +65,7 @@ describe("wrong usage ends with 2 and a line on stderr", () => {
     [["build", "x", "-t", "oci:a:b", "--platform", "linux//"], "platform"],
     [["build", "x", "-t", "oci:a:b", "--annotation", "novalue"], "KEY=VALUE"],
     [["build", "x", "-t", "oci:a:b", "--created", "yesterday"], "yesterday"],
+    [["build", "x", "-t", "oci:a:b", "--cmd", "--version"], "cmd"],
     [["serve"], "--memory"],
     [["serve", "--memory", "--listen", "everywhere"], "HOST:PORT"],
     [["publish", "oci:a:b", "oci:c:d"], "no registry"],

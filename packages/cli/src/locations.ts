@@ -9,6 +9,7 @@ import {
   type Location,
   OciError,
   type Platform,
+  parseLegacyTag,
   parseLocation,
   parsePlatform,
   type Source,
@@ -64,6 +65,15 @@ export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenO
 /** Reads a location from the command line; a mistake in it is wrong usage. */
 export function locationArgument(text: string): Location {
   return parsed(() => parseLocation(text, { exists: existsSync }));
+}
+
+/** Reads the directory of a layout: `DIR` or `oci:DIR`. What names something in it, or is no layout, is wrong usage. */
+export function layoutArgument(text: string): string {
+  if (!/^(?:oci|ocidir|oci-archive|docker-archive|docker):/.test(text)) return text;
+  const location = locationArgument(text);
+  if (location.kind !== "layout" || location.tag !== undefined || location.digest !== undefined)
+    throw new UsageError(`${JSON.stringify(text)} is no layout as a whole`, { hint: "Write DIR or oci:DIR." });
+  return location.path;
 }
 
 /** Reads `--platform`. */
@@ -152,6 +162,9 @@ export async function resolveRoot(
   if (reference !== undefined) return { descriptor: await source.resolve(reference, options), tag };
   const tags: string[] = [];
   for await (const one of source.tags(options)) tags.push(one);
+  // cosign's older tags say what goes with an image; none of them is an image that somebody named.
+  const images = tags.filter((tag) => parseLegacyTag(tag) === undefined);
+  if (images.length > 0) tags.splice(0, tags.length, ...images);
   const [only] = tags;
   if (only !== undefined && tags.length === 1) return { descriptor: await source.resolve(only, options), tag: only };
   if (tags.length === 0) return { descriptor: await onlyEntry(source, location, options), tag: undefined };

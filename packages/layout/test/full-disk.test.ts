@@ -8,6 +8,7 @@ import {
   copy,
   type Descriptor,
   descriptorOf,
+  gc,
   Layout,
   MemoryStore,
   type OciError,
@@ -175,6 +176,25 @@ describe("on a full disk", () => {
     expect(await readdir(join(layout.path, "ingest"))).toEqual([]);
     await layout.tag("v2", image);
     expect(await all((await Layout.open(layout.path)).tags())).toEqual(["v1", "v2"]);
+  });
+
+  it("a collection makes room, and where it has to change the index first keeps the old state", async () => {
+    const disk = await smallDisk();
+    if (disk === undefined) return;
+    const layout = await Layout.create(join(disk, "layout"));
+    for (let at = 0; at < 20; at++) await layout.tag(`v${at}`, await pushImage(layout, { layers: [`layer ${at}`] }));
+    await layout.write([Buffer.alloc(100_000)], "text/plain");
+    const before = await filesBelow(layout.path);
+    const index = await readFile(join(layout.path, "index.json"), "utf8");
+    await fill(disk);
+    await full(gc(layout, { grace: 0, keepLast: 19 }));
+    expect(await filesBelow(layout.path)).toEqual(before);
+    expect(await readFile(join(layout.path, "index.json"), "utf8")).toBe(index);
+    const report = await gc(layout, { grace: 0 });
+    expect([report.removed.length, report.freed]).toEqual([1, 100_000]);
+    await gc(layout, { grace: 0, keepLast: 19 });
+    expect(await all(layout.tags())).toHaveLength(19);
+    expect(await readdir(join(layout.path, "ingest"))).toEqual([]);
   });
 
   it("an archive fails with LIMIT, and the one that was there before stays", async () => {

@@ -1,9 +1,10 @@
-import { formatLocation, isOciError, type Location, type RegistryLocation } from "@stowage/layout";
-import { publish } from "@stowage/registry";
+import { type CopyReport, formatLocation, isOciError, type Location, type RegistryLocation } from "@stowage/layout";
+import { type PublishedReference, publish } from "@stowage/registry";
 import { defineCommand, UsageError } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
 import { note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
+import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
 import { reportLines } from "./copy.js";
 
 export const publishCommand = defineCommand({
@@ -17,7 +18,7 @@ export const publishCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withReferrerOptions(withRegistryOptions(yargs))
       .positional("source", {
         type: "string",
         demandOption: true,
@@ -37,11 +38,12 @@ export const publishCommand = defineCommand({
   run: (args, context) => {
     const open = openOptions(args, context.signal);
     const references = args.references.map((text) => registryArgument(locationArgument(text)));
+    const referrers = referrersChoice(args, "all");
     return withRoot(args.source, { open }, async ({ source, descriptor }) => {
       const progress = startProgress(context, "publishing", args.quiet || args.json);
       const report = await publish(source, descriptor, references, {
         ...open,
-        referrers: args.referrers,
+        referrers,
         onEvent: followCopy(progress),
       }).finally(() => progress.stop());
       for (const { reference, error, report: copied } of report.targets) {
@@ -58,9 +60,7 @@ export const publishCommand = defineCommand({
       const done = report.targets.filter(({ error }) => error === undefined);
       if (args.json) printJson(context, report);
       else if (args.quiet) printLines(context, done.length > 0 ? [descriptor.digest] : []);
-      else
-        for (const { reference, report: copied } of done)
-          printLines(context, [`published ${reference}`, ...(copied === undefined ? [] : reportLines(copied))]);
+      else printLines(context, publishedLines(done));
       if (done.length === 0) return 1;
       return done.length < references.length || done.some(({ report: copied }) => (copied?.failures.length ?? 0) > 0)
         ? 3
@@ -68,6 +68,18 @@ export const publishCommand = defineCommand({
     });
   },
 });
+
+/** The references of one repository together, with what was copied to it once. */
+function publishedLines(published: readonly PublishedReference[]): string[] {
+  const copies = new Map<string, { references: string[]; report: CopyReport }>();
+  for (const { reference, report } of published) {
+    if (report === undefined) continue;
+    const copied = copies.get(report.target) ?? { references: [], report };
+    copied.references.push(`published ${reference}`);
+    copies.set(report.target, copied);
+  }
+  return [...copies.values()].flatMap(({ references, report }) => [...references, ...reportLines(report)]);
+}
 
 function registryArgument(location: Location): RegistryLocation["reference"] {
   if (location.kind === "registry") return location.reference;

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type FileHandle, lstat, mkdir, open } from "node:fs/promises";
+import { type FileHandle, lstat, mkdir, open, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
@@ -15,6 +15,10 @@ import {
   untilAborted,
   writeFully,
 } from "./files.js";
+import { processMark } from "./process.js";
+
+/** After this time, in ms, a blob that a writer counts on is marked as used anew. Far below any sensible grace time of a collection. */
+const REFRESH_AFTER = 60_000;
 
 /** What storing a blob may be told, and may tell. */
 export interface StoreOptions {
@@ -27,25 +31,26 @@ export interface StoreOptions {
  * whole. A file under `blobs` is complete from the moment it has its name. image-spec v1.1.1, image-layout.md "Blobs".
  */
 export class BlobDirectory {
-  readonly #root: string;
+  /** The directory of the layout. */
+  readonly root: string;
   readonly #running = new Map<Digest, { readonly size: number; readonly work: Promise<void> }>();
 
   constructor(root: string) {
-    this.#root = root;
+    this.root = root;
   }
 
   get ingest(): string {
-    return join(this.#root, "ingest");
+    return join(this.root, "ingest");
   }
 
   /** The path of a blob. Only a {@link Digest} makes one, so it cannot leave the directory. */
   path(digest: Digest): string {
-    return join(this.#root, "blobs", digestAlgorithm(digest), digestEncoded(digest));
+    return join(this.root, "blobs", digestAlgorithm(digest), digestEncoded(digest));
   }
 
-  /** A name in `ingest` that nobody else uses. It starts with the process id, so that a leftover can be told from work. */
+  /** A name in `ingest` that nobody else uses. It names this process, so that a leftover can be told from work. */
   temporary(): string {
-    return join(this.ingest, `${process.pid}-${randomBytes(8).toString("hex")}`);
+    return join(this.ingest, `${processMark}-${randomBytes(8).toString("hex")}`);
   }
 
   /** The size in bytes, or undefined where there is no regular file under that digest. */
@@ -59,6 +64,54 @@ export class BlobDirectory {
     }
   }
 
+  /**
+   * The size in bytes as {@link size} tells it, for somebody who will count on the blob: its time of modification is made
+   * recent, so that a collection spares it until an index names it.
+   */
+  async claim(digest: Digest): Promise<number | undefined> {
+    const path = this.path(digest);
+    try {
+      const stat = await lstat(path);
+      if (!stat.isFile()) return undefined;
+      const now = new Date();
+      if (now.getTime() - stat.mtimeMs < REFRESH_AFTER) return stat.size;
+      await utimes(path, now, now).catch((error: unknown) => {
+        // What cannot be changed here is not collected from here either. A blob that is gone by now was being collected.
+        if (!["EPERM", "EACCES", "EROFS"].includes(systemErrorCode(error) ?? "")) throw error;
+      });
+      return stat.size;
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT" || systemErrorCode(error) === "ENOTDIR") return undefined;
+      throw systemError(error, `cannot look for ${path}`);
+    }
+  }
+
+  /**
+   * Removes the blob unless it was claimed or written after `time` (ms since 1970). It is taken aside first and looked at
+   * again: a claim either came before, and is seen, or finds nothing. Returns what was there, or undefined.
+   */
+  async remove(
+    digest: Digest,
+    time: number,
+  ): Promise<{ readonly size: number; readonly removed: boolean } | undefined> {
+    const path = this.path(digest);
+    const aside = this.temporary();
+    try {
+      const { size, mtimeMs } = await lstat(path);
+      if (mtimeMs > time) return { size, removed: false };
+      await replaceFile(path, aside);
+      if ((await lstat(aside)).mtimeMs > time) {
+        await replaceFile(aside, path);
+        return { size, removed: false };
+      }
+      await removeFile(aside);
+      return { size, removed: true };
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return undefined;
+      throw systemError(error, `cannot remove ${path}`);
+    }
+  }
+
   /** The verified content; from an offset only its length is checked. */
   async *read(descriptor: Descriptor, from: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     const path = this.path(descriptor.digest);
@@ -69,7 +122,7 @@ export class BlobDirectory {
           "MISMATCH",
           `${descriptor.digest} at ${path} has ${size} bytes; its descriptor says ${descriptor.size}`,
         );
-      const chunks = readChunks(handle, from, signal);
+      const chunks = readChunks(handle, from, signal, size);
       yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
       // A reader that fails before it asks for the first chunk leaves the file to us.
@@ -87,7 +140,7 @@ export class BlobDirectory {
       return { digest, size };
     } catch (error) {
       await removeFile(temporary).catch(() => {});
-      throw systemError(error, `cannot store a blob in ${this.#root}`);
+      throw systemError(error, `cannot store a blob in ${this.root}`);
     }
   }
 
@@ -132,7 +185,7 @@ export class BlobDirectory {
       await this.#commit(temporary, descriptor.digest);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
-      throw systemError(error, `cannot store ${descriptor.digest} in ${this.#root}`);
+      throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
     }
   }
 

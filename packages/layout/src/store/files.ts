@@ -31,19 +31,25 @@ export async function openRegularFile(
   return { handle, size: stat.size };
 }
 
-/** The bytes of an open file from `from` on, in chunks of {@link CHUNK_SIZE}. Closes the file, however it ends. */
+/**
+ * The bytes of an open file from `from` on, up to `end` or its end, in chunks of {@link CHUNK_SIZE}. Closes the file,
+ * however it ends.
+ */
 export async function* readChunks(
   handle: FileHandle,
   from = 0,
   signal?: AbortSignal,
+  end = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
-    for (let position = from; ; ) {
+    for (let position = from; position < end; ) {
       signal?.throwIfAborted();
-      const buffer = Buffer.allocUnsafeSlow(CHUNK_SIZE);
-      const { bytesRead } = await handle.read(buffer, 0, CHUNK_SIZE, position);
+      // A small file gets a small buffer: thousands of manifests in large ones would keep the garbage collector busy.
+      const length = Math.min(CHUNK_SIZE, end - position);
+      const buffer = Buffer.allocUnsafeSlow(length);
+      const { bytesRead } = await handle.read(buffer, 0, length, position);
       if (bytesRead === 0) return;
-      yield bytesRead === CHUNK_SIZE ? buffer : buffer.subarray(0, bytesRead);
+      yield bytesRead === length ? buffer : buffer.subarray(0, bytesRead);
       position += bytesRead;
     }
   } finally {

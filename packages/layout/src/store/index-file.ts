@@ -8,6 +8,7 @@ import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.j
 import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import type { IndexChange } from "./indexed-target.js";
 import { acquireLock, type Lock, type LockOptions } from "./lock.js";
+import { processMark } from "./process.js";
 import { readIndex } from "./read-index.js";
 
 interface Waiting {
@@ -155,7 +156,7 @@ export class IndexFile {
 
   /** Writes the file anew. The caller holds the lock. */
   async #replace(index: LayoutIndex, lock: Lock): Promise<void> {
-    const temporary = join(this.#ingest, `index.json.${process.pid}-${Date.now()}`);
+    const temporary = join(this.#ingest, `index.json.${processMark}-${Date.now()}`);
     try {
       const bytes = encodeJson(index);
       await writeSynced(temporary, bytes);

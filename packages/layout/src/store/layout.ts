@@ -14,6 +14,7 @@ import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-ta
 import { checkLayoutVersion, LAYOUT_VERSION, MAXIMUM_LAYOUT_FILE_SIZE } from "./layout-version.js";
 import { type Oddity, oddFiles, oddities } from "./oddities.js";
 import { checkOwnDirectories } from "./own-directories.js";
+import { type SweepOptions, type SweepReport, sweep } from "./sweep.js";
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
 export interface LayoutOptions {
@@ -126,6 +127,40 @@ export class Layout extends IndexedTarget {
       return await this.#indexFile.update(change, options);
     } catch (error) {
       throw systemError(error, `cannot change ${this.#indexFile.path}`);
+    }
+  }
+
+  /** As every target. What it says yes to is spared by collections that start within their grace time. */
+  override async has(descriptor: Descriptor, options: Abortable = {}): Promise<boolean> {
+    options.signal?.throwIfAborted();
+    return (await this.#blobs.claim(descriptor.digest)) === descriptor.size;
+  }
+
+  /**
+   * Stores the content anew, in place of whatever stands under its digest, damaged or not. Fails with `MISMATCH` where the
+   * bytes are not what the descriptor says; then what was there stays.
+   */
+  async restore(content: Content, options: PushOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    await this.store(content, options);
+  }
+
+  /**
+   * Removes blobs and leftovers while no other process changes the index: those that `decide`, given the index as it stands
+   * on the disk, does not want to keep. It is for a collection; a caller that decides wrongly loses content.
+   */
+  async sweep(
+    decide: (index: LayoutIndex) => Promise<(digest: Digest) => boolean>,
+    options: SweepOptions,
+  ): Promise<SweepReport> {
+    const run = async (): Promise<SweepReport> =>
+      sweep(this.#blobs, await decide(await this.#indexFile.read()), options);
+    try {
+      if (options.dryRun === true) return await run();
+      await makeDirectory(this.#blobs.ingest);
+      return await this.#indexFile.locked(run, { signal: options.signal });
+    } catch (error) {
+      throw systemError(error, `cannot sweep ${this.path}`);
     }
   }
 

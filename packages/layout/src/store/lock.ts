@@ -1,11 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { readFileSync, readlinkSync } from "node:fs";
 import { mkdir, readdir, rename, rm, rmdir, stat, unlink, utimes, writeFile } from "node:fs/promises";
-import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isOciError, OciError, systemErrorCode } from "../model/errors.js";
 import { readSmallFile } from "./files.js";
+import { isRunning, type ProcessIdentity, thisProcess } from "./process.js";
 
 /**
  * A lock between processes, waited for, that outlives no crash.
@@ -28,15 +27,6 @@ export interface LockOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** What an owner tells of itself, so that others can see whether it still lives. */
-interface Owner {
-  readonly pid: number;
-  /** Tells one boot of one machine, and one set of process ids on it, from any other. */
-  readonly space: string;
-  /** When the process started, in the system's own units: a process id alone may have been given out again. */
-  readonly started: string | undefined;
-}
-
 const DEFAULT_TIMEOUT = 10 * 60_000;
 /** An owner on another machine is known only by the time of its file, which it renews this often, in ms. */
 const HEARTBEAT = 5_000;
@@ -45,7 +35,6 @@ const SILENCE = 60_000;
 /** The largest file of an owner that is read, in bytes. */
 const MAXIMUM_OWNER_SIZE = 4096;
 
-const self: Owner = { pid: process.pid, space: processSpace(), started: startTime(process.pid) };
 let counter = 0;
 
 /**
@@ -53,11 +42,11 @@ let counter = 0;
  * one. Fails with `CONFLICT` when the time-out passes, and with the signal's reason when that is aborted.
  */
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
-  const id = `${self.pid}-${counter++}-${randomBytes(6).toString("hex")}`;
+  const id = `${thisProcess.pid}-${counter++}-${randomBytes(6).toString("hex")}`;
   const prepared = `${path}.${id}`;
   await mkdir(prepared);
   try {
-    await writeFile(join(prepared, id), JSON.stringify(self));
+    await writeOwner(join(prepared, id));
     const deadline = Date.now() + (options.timeout ?? DEFAULT_TIMEOUT);
     for (let attempt = 0; !(await take(prepared, path)); attempt++) {
       options.signal?.throwIfAborted();
@@ -76,6 +65,18 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
     throw error;
   }
   return heldLock(path, join(path, id));
+}
+
+/** On a full disk the file stays empty; its owner then is judged by its silence alone, and a collection can still make room. */
+async function writeOwner(file: string): Promise<void> {
+  try {
+    await writeFile(file, JSON.stringify(thisProcess));
+  } catch (error) {
+    if (!["ENOSPC", "EDQUOT"].includes(systemErrorCode(error) ?? "")) throw error;
+    await stat(file).catch(() => {
+      throw error;
+    });
+  }
 }
 
 function heldLock(path: string, file: string): Lock {
@@ -118,13 +119,13 @@ async function take(prepared: string, path: string): Promise<boolean> {
   }
 }
 
-async function currentOwner(path: string): Promise<(Partial<Owner> & { id: string }) | undefined> {
+async function currentOwner(path: string): Promise<(Partial<ProcessIdentity> & { id: string }) | undefined> {
   let id: string | undefined;
   try {
     [id] = await readdir(path);
     if (id === undefined) return undefined;
     const bytes = await readSmallFile(join(path, id), MAXIMUM_OWNER_SIZE);
-    return { ...(JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<Owner>), id };
+    return { ...(JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<ProcessIdentity>), id };
   } catch (error) {
     // A power loss can leave an owner's file empty. Such an owner is judged by its silence alone, and so is what is no file.
     if (id !== undefined && (error instanceof SyntaxError || isOciError(error, "DENIED") || isOciError(error, "LIMIT")))
@@ -134,12 +135,9 @@ async function currentOwner(path: string): Promise<(Partial<Owner> & { id: strin
   }
 }
 
-async function isDead(owner: Partial<Owner>, file: string, ours: string): Promise<boolean> {
-  if (owner.space === self.space && typeof owner.pid === "number") {
-    if (!processExists(owner.pid)) return true;
-    const started = startTime(owner.pid);
-    if (owner.started !== undefined && started !== undefined) return started !== owner.started;
-  }
+async function isDead(owner: Partial<ProcessIdentity>, file: string, ours: string): Promise<boolean> {
+  const running = isRunning(owner);
+  if (running !== undefined) return !running;
   // Both times come from the file system's clock, which may differ from ours.
   const now = new Date();
   await utimes(ours, now, now);
@@ -147,40 +145,7 @@ async function isDead(owner: Partial<Owner>, file: string, ours: string): Promis
   return theirs !== undefined && mine.mtimeMs - theirs.mtimeMs > SILENCE;
 }
 
-function processExists(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return systemErrorCode(error) === "EPERM";
-  }
-}
-
-/**
- * The start time of a process in clock ticks since boot (proc(5), field 22), `ended` for one that only waits to be
- * collected by its parent, or undefined where the system does not tell.
- */
-function startTime(pid: number): string | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // The command name, field 2, is in parentheses and may hold anything.
-    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-    return fields[0] === "Z" || fields[0] === "X" ? "ended" : fields[19];
-  } catch {
-    return undefined;
-  }
-}
-
-function processSpace(): string {
-  try {
-    const boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-    return `${boot} ${readlinkSync("/proc/self/ns/pid")}`;
-  } catch {
-    return hostname();
-  }
-}
-
-function timedOut(path: string, owner: Partial<Owner> | undefined): OciError {
+function timedOut(path: string, owner: Partial<ProcessIdentity> | undefined): OciError {
   const who = owner?.pid === undefined ? "another process" : `process ${owner.pid}`;
   return new OciError("CONFLICT", `${path} is still held by ${who}`, {
     hint: "Wait for it to end, or stop it; a lock whose owner has died is taken over at once.",

@@ -1,0 +1,150 @@
+import type { Abortable } from "./content.js";
+import type { Descriptor } from "./model/descriptor.js";
+import { type Digest, isDigest, isVerifiable } from "./model/digest.js";
+import { isOciError } from "./model/errors.js";
+import { isJsonObject, type JsonObject } from "./model/json.js";
+import { MAXIMUM_MANIFEST_SIZE, sniffManifestType } from "./model/manifest.js";
+import { isManifestType, mediaTypes } from "./model/media-types.js";
+import { collect } from "./model/verified.js";
+import { forEachParallel, PARALLEL_READS } from "./parallel.js";
+import type { LayoutIndex } from "./store/index-json.js";
+import type { IndexedSource } from "./store/indexed-source.js";
+
+const decoder = new TextDecoder();
+
+/** A link from a manifest to what it points at. */
+export interface Link {
+  readonly digest: Digest;
+  /** Bytes, as declared. */
+  readonly size: number;
+  /** True where what it points at is read as a manifest: by its media type, or because it stands in an index. */
+  readonly manifest: boolean;
+}
+
+/** What a manifest links to. */
+export interface GraphNode {
+  /**
+   * `read`: its links are known, none for content that is no JSON object. `missing`: it is not there, as in a sparse
+   * layout. `damaged`: it is there, its bytes are not what its digest says, and its links are not known.
+   */
+  readonly state: "read" | "missing" | "damaged";
+  /** Bytes on the disk; where it is missing, as declared. */
+  readonly size: number;
+  readonly links: readonly Link[];
+  /** Its `subject`: a weak link. */
+  readonly subject?: Link;
+  /** What the manifest says it is, or what it looks like. Absent where it is none. */
+  readonly mediaType?: string;
+  /** The type it is listed under as a referrer. */
+  readonly artifactType?: string;
+}
+
+/** Every manifest that an `index.json` leads to, by links and by subjects, each read once. */
+export type Graph = ReadonlyMap<Digest, GraphNode>;
+
+/** The options of {@link readGraph}. */
+export interface GraphOptions extends Abortable {
+  /** A graph read before: what stands in it as read is not read again, since content never changes under its digest. */
+  readonly known?: Graph | undefined;
+}
+
+/**
+ * Reads every manifest that the index leads to, in time proportional to their number, however they are linked; an index
+ * that nests, a loop and a diamond are nothing special. Links are taken from whatever JSON is there, also where it breaks
+ * the spec: who asks what may be removed has to know of them all. Fails only where the storage does.
+ */
+export async function readGraph(source: IndexedSource, index: LayoutIndex, options: GraphOptions = {}): Promise<Graph> {
+  const graph = new Map<Digest, GraphNode>();
+  let level: readonly Link[] = index.manifests.map(linkToManifest);
+  while (level.length > 0) {
+    const next: Link[] = [];
+    const news = new Map(level.filter(({ digest }) => !graph.has(digest)).map((link) => [link.digest, link]));
+    await forEachParallel(news.values(), PARALLEL_READS, async (link) => {
+      options.signal?.throwIfAborted();
+      const known = options.known?.get(link.digest);
+      const node = known?.state === "read" ? known : await readNode(source, link, options);
+      graph.set(link.digest, node);
+      for (const child of node.links) if (child.manifest) next.push(child);
+      if (node.subject !== undefined) next.push(node.subject);
+    });
+    level = next;
+  }
+  return graph;
+}
+
+function linkToManifest({ digest, size }: Descriptor): Link {
+  return { digest, size, manifest: true };
+}
+
+async function readNode(source: IndexedSource, link: Link, options: Abortable): Promise<GraphNode> {
+  const { digest } = link;
+  // The size on the disk, not the declared one: a descriptor that lies about it must not hide the links.
+  const size = await source.size(digest);
+  const none = { size: size ?? link.size, links: [] };
+  if (size !== undefined && (!isVerifiable(digest) || size > MAXIMUM_MANIFEST_SIZE)) return { state: "read", ...none };
+  try {
+    // Without a size there is no regular file; reading tells a link or a directory in its place from nothing at all.
+    const descriptor = { mediaType: mediaTypes.octetStream, digest, size: none.size };
+    const bytes = await collect(source.fetch(descriptor, options), MAXIMUM_MANIFEST_SIZE);
+    return { state: "read", size: bytes.byteLength, ...linksIn(bytes) };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (isOciError(error, "NOT_FOUND")) return { state: "missing", ...none };
+    if (isOciError(error) && error.code !== "REGISTRY") return { state: "damaged", ...none };
+    throw error;
+  }
+}
+
+/** The links in the bytes of a manifest, of whatever type and however odd: also where it breaks the rules for JSON that hold elsewhere. */
+function linksIn(bytes: Uint8Array): Omit<GraphNode, "state" | "size"> {
+  let value: unknown;
+  try {
+    value = JSON.parse(decoder.decode(bytes));
+  } catch {
+    value = undefined;
+  }
+  if (!isJsonObject(value)) return { links: [] };
+  const links = [
+    ...linksOf([value.config], false),
+    ...linksOf(value.layers, false),
+    ...linksOf(value.blobs, false),
+    ...linksOf(value.manifests, true),
+  ];
+  const [subject] = linksOf([value.subject], true);
+  const mediaType = sniffManifestType(value);
+  const artifactType = artifactTypeIn(value);
+  return {
+    links,
+    ...(subject === undefined ? {} : { subject }),
+    ...(mediaType === undefined ? {} : { mediaType }),
+    ...(artifactType === undefined ? {} : { artifactType }),
+  };
+}
+
+/** As `effectiveArtifactType` tells it for a manifest that has been checked. */
+function artifactTypeIn({ artifactType, config }: JsonObject): string | undefined {
+  if (typeof artifactType === "string" && artifactType !== "") return artifactType;
+  return isJsonObject(config) && typeof config.mediaType === "string" ? config.mediaType : undefined;
+}
+
+function linksOf(values: unknown, manifests: boolean): Link[] {
+  if (!Array.isArray(values)) return [];
+  return values.flatMap((value: unknown) => {
+    if (!isJsonObject(value) || typeof value.digest !== "string" || !isDigest(value.digest)) return [];
+    const size = typeof value.size === "number" && Number.isSafeInteger(value.size) && value.size >= 0 ? value.size : 0;
+    const manifest = manifests || (typeof value.mediaType === "string" && isManifestType(value.mediaType));
+    return [{ digest: value.digest, size, manifest }];
+  });
+}
+
+/** The referrers of each subject, by what the manifests themselves say. */
+export function referrersIn(graph: Graph): ReadonlyMap<Digest, readonly Digest[]> {
+  const referrers = new Map<Digest, Digest[]>();
+  for (const [digest, { subject }] of graph) {
+    if (subject === undefined) continue;
+    const known = referrers.get(subject.digest);
+    if (known === undefined) referrers.set(subject.digest, [digest]);
+    else known.push(digest);
+  }
+  return referrers;
+}

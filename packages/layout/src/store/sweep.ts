@@ -1,0 +1,171 @@
+import type { Dirent } from "node:fs";
+import { lstat, readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
+import { systemError, systemErrorCode } from "../model/errors.js";
+import { forEachParallel, PARALLEL_READS } from "../parallel.js";
+import type { BlobDirectory } from "./blobs.js";
+import { readSmallFile, removeFile } from "./files.js";
+import { isRunning, isRunningByMark, type ProcessIdentity } from "./process.js";
+
+/** A temporary file that is older than this, in ms, is a leftover, wherever the process was that made it. */
+const LEFTOVER_AGE = 24 * 60 * 60_000;
+
+/** The largest file of the owner of a lock that is read, in bytes. */
+const MAXIMUM_OWNER_SIZE = 4096;
+
+/** A blob that a sweep looked at. */
+export interface SweptBlob {
+  readonly digest: Digest;
+  /** Bytes on the disk. */
+  readonly size: number;
+}
+
+/** A file in `ingest` that a sweep looked at. */
+export interface SweptFile {
+  /** From the root of the layout. */
+  readonly path: string;
+  readonly reason: "its process has ended" | "older than a day" | "may still be in use";
+}
+
+/** What a sweep did, or would do. */
+export interface SweepReport {
+  readonly removed: readonly SweptBlob[];
+  /** Blobs that nothing needs and that are younger than the grace time. */
+  readonly spared: readonly SweptBlob[];
+  readonly leftovers: { readonly removed: readonly SweptFile[]; readonly spared: readonly SweptFile[] };
+  /** What a sweep never touches: files under `blobs` that are no blobs, and blobs of an algorithm that is not known here. */
+  readonly ignored: readonly string[];
+}
+
+/** The options of {@link sweep}. */
+export interface SweepOptions {
+  /** Blobs that were written or claimed less than this long ago, in ms, stay. */
+  readonly grace: number;
+  /** Remove nothing. */
+  readonly dryRun?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Removes the blobs that are not live, and what dead processes have left in `ingest`. The caller holds the lock of the
+ * layout. What is no regular file `blobs/ALGORITHM/ENCODED` of a digest that can be verified here stays.
+ */
+export async function sweep(
+  blobs: BlobDirectory,
+  isLive: (digest: Digest) => boolean,
+  options: SweepOptions,
+): Promise<SweepReport> {
+  const { digests, foreign } = await listBlobs(blobs.root);
+  const removed: SweptBlob[] = [];
+  const spared: SweptBlob[] = [];
+  const now = await currentTime(blobs, options);
+  const before = options.grace === 0 ? Number.POSITIVE_INFINITY : now - options.grace;
+  const dead = digests.filter((digest) => !isLive(digest));
+  await forEachParallel(dead, PARALLEL_READS, async (digest) => {
+    options.signal?.throwIfAborted();
+    const blob = options.dryRun === true ? await look(blobs.path(digest), before) : await blobs.remove(digest, before);
+    if (blob !== undefined) (blob.removed ? removed : spared).push({ digest, size: blob.size });
+  });
+  const byDigest = (a: SweptBlob, b: SweptBlob): number => (a.digest < b.digest ? -1 : 1);
+  const leftovers = await sweepLeftovers(blobs.ingest, now, options);
+  return { removed: removed.sort(byDigest), spared: spared.sort(byDigest), leftovers, ignored: foreign };
+}
+
+async function look(path: string, before: number): Promise<{ size: number; removed: boolean } | undefined> {
+  const stat = await lstat(path).catch(() => undefined);
+  return stat && { size: stat.size, removed: stat.mtimeMs <= before };
+}
+
+/** The time by the clock that stamps the files, which need not be ours. */
+async function currentTime(blobs: BlobDirectory, options: SweepOptions): Promise<number> {
+  if (options.dryRun === true) return Date.now();
+  const path = blobs.temporary();
+  try {
+    await writeFile(path, "");
+    return (await lstat(path)).mtimeMs;
+  } catch {
+    return Date.now();
+  } finally {
+    await removeFile(path).catch(() => {});
+  }
+}
+
+/** The blobs of a layout that can be verified here, and the paths from its root of all else under `blobs`. */
+export async function listBlobs(root: string): Promise<{ digests: readonly Digest[]; foreign: readonly string[] }> {
+  const digests: Digest[] = [];
+  const foreign: string[] = [];
+  for (const algorithm of await entriesOf(join(root, "blobs"))) {
+    if (!algorithm.isDirectory()) {
+      foreign.push(`blobs/${algorithm.name}`);
+      continue;
+    }
+    for (const file of await entriesOf(join(root, "blobs", algorithm.name))) {
+      const text = `${algorithm.name}:${file.name}`;
+      if (file.isFile() && isDigest(text) && isVerifiable(text)) digests.push(text);
+      else foreign.push(`blobs/${algorithm.name}/${file.name}`);
+    }
+  }
+  return { digests, foreign: foreign.sort() };
+}
+
+async function entriesOf(directory: string): Promise<Dirent[]> {
+  try {
+    return await readdir(directory, { withFileTypes: true });
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return [];
+    throw systemError(error, `cannot read ${directory}`);
+  }
+}
+
+async function sweepLeftovers(
+  ingest: string,
+  now: number,
+  options: SweepOptions,
+): Promise<{ removed: SweptFile[]; spared: SweptFile[] }> {
+  const removed: SweptFile[] = [];
+  const spared: SweptFile[] = [];
+  for (const file of await leftovers(ingest, now)) {
+    const swept = { path: `ingest/${file.name}`, reason: file.reason };
+    if (file.reason === "may still be in use") {
+      spared.push(swept);
+      continue;
+    }
+    if (options.dryRun !== true) await rm(join(ingest, file.name), { recursive: true, force: true });
+    removed.push(swept);
+  }
+  return { removed, spared };
+}
+
+/** The files in `ingest` apart from the lock that is held, each with what is to be thought of it. */
+export async function leftovers(
+  ingest: string,
+  now: number,
+): Promise<readonly { readonly name: string; readonly reason: SweptFile["reason"] }[]> {
+  const found: { name: string; reason: SweptFile["reason"] }[] = [];
+  for (const file of await entriesOf(ingest)) {
+    // The lock itself, and directories of which nothing is known.
+    if (file.name === "lock" || (file.isDirectory() && !file.name.startsWith("lock."))) continue;
+    const stat = await lstat(join(ingest, file.name)).catch(() => undefined);
+    if (stat === undefined) continue;
+    const running = file.isDirectory()
+      ? await isOwnerRunning(join(ingest, file.name))
+      : isRunningByMark(file.name.replace(/^index\.json\./, ""));
+    const old = now - stat.mtimeMs > LEFTOVER_AGE;
+    const reason = running === false ? "its process has ended" : old ? "older than a day" : "may still be in use";
+    found.push({ name: file.name, reason: running === true ? "may still be in use" : reason });
+  }
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+async function isOwnerRunning(directory: string): Promise<boolean | undefined> {
+  try {
+    const [file] = await readdir(directory);
+    if (file === undefined) return undefined;
+    const bytes = await readSmallFile(join(directory, file), MAXIMUM_OWNER_SIZE);
+    return isRunning(JSON.parse(Buffer.from(bytes).toString("utf8")) as Partial<ProcessIdentity>);
+  } catch {
+    // Half written, or gone: its age decides.
+    return undefined;
+  }
+}
