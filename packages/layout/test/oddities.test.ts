@@ -48,6 +48,7 @@ describe("an oddity of index.json has its code", () => {
     ["name-full", index([named1("docker.io/library/alpine:3")])],
     ["name-grammar", index([named1("-v1 ")])],
     ["name-grammar", index([named1("")])],
+    ["artifact-type", index([{ ...A, artifactType: "sbom" }])],
     ["digest-algorithm", index([{ ...A, digest: "blake3:abc" }])],
   ])("%s: %j", (code, value) => {
     const found = oddities(value);

@@ -24,14 +24,26 @@ function failed(code, messages) {
 }
 
 const results = {};
+const open = () => Layout.open(join(directory, "in"));
+// A layout that does not open fails each verb in the same way.
+const unopened = await ended(open);
 for (const [verb, run] of Object.entries(verbs)) {
-  try {
-    const layout = await Layout.open(join(directory, "in"));
-    await run(layout, await layout.resolve("v1"));
-    results[verb] = { code: "done" };
-  } catch (error) {
-    const { code, message, stack } = error;
-    results[verb] = error instanceof OciError ? { code, message } : { code: "crashed", message: stack };
-  }
+  results[verb] =
+    unopened.code === "done"
+      ? await ended(async () => {
+          const layout = await open();
+          await run(layout, await layout.resolve("v1"));
+        })
+      : unopened;
 }
 console.log(JSON.stringify(results));
+
+async function ended(work) {
+  try {
+    await work();
+    return { code: "done" };
+  } catch (error) {
+    const { code, message, stack } = error;
+    return error instanceof OciError ? { code, message } : { code: "crashed", message: stack };
+  }
+}

@@ -1,3 +1,4 @@
+import { isMediaType } from "../model/descriptor.js";
 import { isDigest } from "../model/digest.js";
 import { isJsonObject, type JsonObject } from "../model/json.js";
 import { annotationKeys, mediaTypes } from "../model/media-types.js";
@@ -15,6 +16,7 @@ import { compareText } from "./index-json.js";
  * - `entry-twice`: an entry repeats the name and the digest of another one.
  * - `entry-differs`: entries of the same digest disagree about its size or type.
  * - `entry-order`: the entries are not sorted by name and digest.
+ * - `artifact-type`: an entry has an `artifactType` that is no media type.
  * - `name-ambiguous`: one name stands for several digests.
  * - `name-full`: a name is a full image name and not only a tag.
  * - `name-grammar`: a name breaks the grammar of `org.opencontainers.image.ref.name`.
@@ -30,6 +32,7 @@ export type OddityCode =
   | "entry-twice"
   | "entry-differs"
   | "entry-order"
+  | "artifact-type"
   | "name-ambiguous"
   | "name-full"
   | "name-grammar"
@@ -99,6 +102,12 @@ function oddEntry(entry: JsonObject, where: string): Oddity[] {
     found.push({
       code: "digest-algorithm",
       message: `${where} has the digest ${quote(entry.digest)}, which cannot be verified here`,
+    });
+  const { artifactType } = entry;
+  if (typeof artifactType === "string" && artifactType !== "" && !isMediaType(artifactType))
+    found.push({
+      code: "artifact-type",
+      message: `${where} has the artifactType ${quote(artifactType)}, no media type`,
     });
   const name = nameOf(entry);
   if (name === undefined) return found;
