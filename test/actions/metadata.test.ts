@@ -26,7 +26,7 @@ const onlyOption = {
   publish: [],
 };
 /** What is about the command line itself. */
-const commonOptions = ["help", "json", "quiet", "version"];
+const commonOptions = ["help", "json", "quiet"];
 
 describe.each(actionNames)("%s", (action) => {
   const metadata = metadataOf(action);

@@ -63,6 +63,7 @@ describe("wrong usage ends with 2 and a line on stderr", () => {
     [["build", "x", "-t", "oci:a:b", "--platform", "linux//"], "platform"],
     [["build", "x", "-t", "oci:a:b", "--annotation", "novalue"], "KEY=VALUE"],
     [["build", "x", "-t", "oci:a:b", "--created", "yesterday"], "yesterday"],
+    [["build", "x", "-t", "oci:a:b", "--cmd", "--version"], "cmd"],
     [["serve"], "--memory"],
     [["serve", "--memory", "--listen", "everywhere"], "HOST:PORT"],
     [["publish", "oci:a:b", "oci:c:d"], "no registry"],

@@ -14,6 +14,10 @@ export async function main(
   out: Context["out"] = process.stdout,
   err: Context["err"] = process.stderr,
 ): Promise<number> {
+  if (args.length === 1 && args[0] === "--version") {
+    out.write(`${version()}\n`);
+    return 0;
+  }
   const interrupted = new AbortController();
   const interrupt = (): void => interrupted.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
@@ -51,26 +55,29 @@ function parserFor(table: readonly AnyCommand[], context: Context, end: (code: E
       global: true,
     });
   for (const command of table) parser = parser.command(command.module(context, end) as never);
-  return parser
-    .demandCommand(1, "Name a command.")
-    .recommendCommands()
-    .strict()
-    .parserConfiguration({
-      "greedy-arrays": false,
-      "parse-numbers": false,
-      "parse-positional-numbers": false,
-      "camel-case-expansion": true,
-    })
-    .help()
-    .alias("help", "h")
-    .version(version())
-    .wrap(110)
-    .exitProcess(false)
-    .showHelpOnFail(false)
-    .fail((message, error) => {
-      // Without an error of its own it is yargs that complains: about the command line.
-      throw error ?? new UsageError(message, { hint: "See stowage --help." });
-    });
+  return (
+    parser
+      .demandCommand(1, "Name a command.")
+      .recommendCommands()
+      .strict()
+      .parserConfiguration({
+        "greedy-arrays": false,
+        "parse-numbers": false,
+        "parse-positional-numbers": false,
+        "camel-case-expansion": true,
+      })
+      .help()
+      .alias("help", "h")
+      // Handled above: as an option of every command it would swallow `--cmd --version`.
+      .version(false)
+      .wrap(110)
+      .exitProcess(false)
+      .showHelpOnFail(false)
+      .fail((message, error) => {
+        // Without an error of its own it is yargs that complains: about the command line.
+        throw error ?? new UsageError(message, { hint: "See stowage --help." });
+      })
+  );
 }
 
 function report(error: unknown, err: Context["err"]): ExitCode {

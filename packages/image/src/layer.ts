@@ -45,8 +45,11 @@ export interface LayerOptions extends FileTreeOptions {
   readonly onBytes?: ((count: number) => void) | undefined;
 }
 
-/** Bytes read at once. */
-const CHUNK = 1024 * 1024;
+/**
+ * Bytes read at once from an archive. With 1 MiB it is no faster, and the pieces pile up before they are collected: 35 MB
+ * more on Node 24.
+ */
+const CHUNK = 65536;
 
 /**
  * Makes a layer, stores it in `target`, and puts it on top of `options.below`. The same files give the same digest on every machine: order, times, owners

@@ -83,8 +83,12 @@ export class WorkerPool {
   }
 
   #start(): Worker {
-    // Flags of this process (a loader, a debugger) are not for these threads.
-    const worker = new Worker(this.#url, { execArgv: [] });
+    const worker = new Worker(this.#url, {
+      // Flags of this process (a loader, a debugger) are not for these threads.
+      execArgv: [],
+      // What a block needs is outside of the heap; without a bound a thread lets garbage grow to several times this.
+      resourceLimits: { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 },
+    });
     worker.on("message", (work: Work) => {
       const job = this.#busy.get(worker);
       this.#busy.delete(worker);

@@ -1,5 +1,5 @@
-import { formatLocation, isOciError, type Location, type RegistryLocation } from "@stowage/layout";
-import { publish } from "@stowage/registry";
+import { type CopyReport, formatLocation, isOciError, type Location, type RegistryLocation } from "@stowage/layout";
+import { type PublishedReference, publish } from "@stowage/registry";
 import { defineCommand, UsageError } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
 import { note, printJson, printLines } from "../output.js";
@@ -58,9 +58,7 @@ export const publishCommand = defineCommand({
       const done = report.targets.filter(({ error }) => error === undefined);
       if (args.json) printJson(context, report);
       else if (args.quiet) printLines(context, done.length > 0 ? [descriptor.digest] : []);
-      else
-        for (const { reference, report: copied } of done)
-          printLines(context, [`published ${reference}`, ...(copied === undefined ? [] : reportLines(copied))]);
+      else printLines(context, publishedLines(done));
       if (done.length === 0) return 1;
       return done.length < references.length || done.some(({ report: copied }) => (copied?.failures.length ?? 0) > 0)
         ? 3
@@ -68,6 +66,18 @@ export const publishCommand = defineCommand({
     });
   },
 });
+
+/** The references of one repository together, with what was copied to it once. */
+function publishedLines(published: readonly PublishedReference[]): string[] {
+  const copies = new Map<string, { references: string[]; report: CopyReport }>();
+  for (const { reference, report } of published) {
+    if (report === undefined) continue;
+    const copied = copies.get(report.target) ?? { references: [], report };
+    copied.references.push(`published ${reference}`);
+    copies.set(report.target, copied);
+  }
+  return [...copies.values()].flatMap(({ references, report }) => [...references, ...reportLines(report)]);
+}
 
 function registryArgument(location: Location): RegistryLocation["reference"] {
   if (location.kind === "registry") return location.reference;
