@@ -2,11 +2,13 @@ import type { AnyCommand } from "./command.js";
 import { attachCommand } from "./commands/attach.js";
 import { buildCommand } from "./commands/build.js";
 import { completionCommand } from "./commands/completion.js";
+import { convertCommand } from "./commands/convert.js";
 import { copyCommand } from "./commands/copy.js";
 import { gcCommand } from "./commands/gc.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { publishCommand } from "./commands/publish.js";
+import { reconcileCommand } from "./commands/reconcile.js";
 import { repairCommand } from "./commands/repair.js";
 import { serveCommand } from "./commands/serve.js";
 import { tagCommand, untagCommand } from "./commands/tag.js";
@@ -27,6 +29,8 @@ export const commands: readonly AnyCommand[] = [
   verifyCommand,
   gcCommand,
   repairCommand,
+  reconcileCommand,
+  convertCommand,
   serveCommand,
   completionCommand,
 ];

@@ -9,6 +9,7 @@ import {
   type Location,
   OciError,
   type Platform,
+  parseLegacyTag,
   parseLocation,
   parsePlatform,
   type Source,
@@ -161,6 +162,9 @@ export async function resolveRoot(
   if (reference !== undefined) return { descriptor: await source.resolve(reference, options), tag };
   const tags: string[] = [];
   for await (const one of source.tags(options)) tags.push(one);
+  // cosign's older tags say what goes with an image; none of them is an image that somebody named.
+  const images = tags.filter((tag) => parseLegacyTag(tag) === undefined);
+  if (images.length > 0) tags.splice(0, tags.length, ...images);
   const [only] = tags;
   if (only !== undefined && tags.length === 1) return { descriptor: await source.resolve(only, options), tag: only };
   if (tags.length === 0) return { descriptor: await onlyEntry(source, location, options), tag: undefined };

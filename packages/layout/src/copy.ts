@@ -3,11 +3,12 @@ import { type Descriptor, plainDescriptor } from "./model/descriptor.js";
 import { isOciError, type OciError, withContext } from "./model/errors.js";
 import { isManifestType } from "./model/media-types.js";
 import { contentOf, readManifest } from "./model/verified.js";
+import { type ReferrerFilter, selectReferrers } from "./referrer-filter.js";
 import { IndexedTarget } from "./store/indexed-target.js";
-import { checkDepth, type GraphPath, referrerStep, steps, visitKey } from "./walk.js";
+import { checkDepth, type GraphPath, referrerLevel, referrerStep, steps, visitKey } from "./walk.js";
 
-/** Which referrers go along: all of them, none, or those the function says yes to. */
-export type ReferrersChoice = "all" | "none" | ((referrer: Descriptor) => boolean);
+/** Which referrers go along: all of them, none, those that a filter lets through, or those the function says yes to. */
+export type ReferrersChoice = "all" | "none" | ReferrerFilter | ((referrer: Descriptor) => boolean);
 
 /** The options of {@link copy}. */
 export interface CopyOptions extends Abortable {
@@ -178,12 +179,12 @@ class CopyRun {
 
   async #referrersOf(subject: Descriptor, path: GraphPath): Promise<{ referrer: Descriptor; path: GraphPath }[]> {
     const choice = this.#options.referrers ?? "all";
-    const found: { referrer: Descriptor; path: GraphPath }[] = [];
-    for await (const referrer of this.#source.referrers(subject, this.#options)) {
-      if (typeof choice === "function" && !choice(referrer)) continue;
-      found.push({ referrer, path: [...path, referrerStep(referrer)] });
+    const found: Descriptor[] = [];
+    for await (const referrer of this.#source.referrers(subject, { signal: this.#options.signal })) {
+      if (typeof choice !== "function" || choice(referrer)) found.push(referrer);
     }
-    return found;
+    const chosen = typeof choice === "object" ? selectReferrers(found, choice, referrerLevel(path) + 1) : found;
+    return chosen.map((referrer) => ({ referrer, path: [...path, referrerStep(referrer)] }));
   }
 
   async #copyReferrer(referrer: Descriptor, path: GraphPath): Promise<void> {

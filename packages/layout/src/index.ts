@@ -1,6 +1,7 @@
 export { ArchiveSource } from "./archive/archive-source.js";
 export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
 export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
+export { type ChainLink, chain } from "./chain.js";
 export type {
   Abortable,
   Bytes,
@@ -12,6 +13,7 @@ export type {
   Source,
   Target,
 } from "./content.js";
+export { type ConvertedAttestation, type ConvertReport, convertAttestations } from "./convert-attestations.js";
 export {
   type CopyEvent,
   type CopyFailure,
@@ -21,10 +23,18 @@ export {
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
+export { findDescriptor } from "./find-descriptor.js";
 export { DEFAULT_GRACE, type GcPolicy, type GcReport, gc, type RemovedEntry } from "./gc.js";
 export { type Graph, type GraphNode, type GraphOptions, type Link, readGraph, referrersIn } from "./graph.js";
-export { type Inspection, inspect } from "./inspect.js";
-export { type ListedTag, type ListOptions, list, platformsOf } from "./list.js";
+export { type Inspection, type InspectOptions, inspect } from "./inspect.js";
+export {
+  type DanglingReferrer,
+  danglingReferrers,
+  type ListedTag,
+  type ListOptions,
+  list,
+  platformsOf,
+} from "./list.js";
 export {
   type Annotations,
   type Descriptor,
@@ -120,6 +130,22 @@ export { normalize } from "./normalize.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
 export {
+  type ReconcileChange,
+  type ReconcileOptions,
+  type ReconcileReport,
+  type ReferrerForms,
+  reconcile,
+  referrerForms,
+} from "./reconcile.js";
+export {
+  type AnnotationFilter,
+  compareCreated,
+  parseAnnotationFilter,
+  type ReferrerFilter,
+  selectReferrers,
+} from "./referrer-filter.js";
+export { allRelated, type RelatedManifest, related } from "./related.js";
+export {
   formatUnrepaired,
   type RepairedContent,
   type RepairOptions,
@@ -129,6 +155,7 @@ export {
 } from "./repair.js";
 export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
+export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
 export { IndexedSource } from "./store/indexed-source.js";
@@ -136,6 +163,7 @@ export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/inde
 export { Layout, type LayoutOptions } from "./store/layout.js";
 export { MemoryStore } from "./store/memory.js";
 export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/oddities.js";
+export type { ListedItem } from "./store/referrer-survey.js";
 export type { SweepOptions, SweepReport, SweptBlob, SweptFile } from "./store/sweep.js";
 export { type TreeNode, tree } from "./tree.js";
 export {

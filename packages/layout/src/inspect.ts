@@ -5,6 +5,15 @@ import { effectiveArtifactType } from "./model/manifest.js";
 import { isImageConfigType } from "./model/media-types.js";
 import { formatPlatform } from "./model/platform.js";
 import { readBytes, readManifest } from "./model/verified.js";
+import { type ReferrerFilter, selectReferrers } from "./referrer-filter.js";
+import { type RelatedManifest, related } from "./related.js";
+import { IndexedSource } from "./store/indexed-source.js";
+
+/** The options of {@link inspect}. */
+export interface InspectOptions extends Abortable {
+  /** Which referrers are shown. Default: all. */
+  readonly referrers?: ReferrerFilter | undefined;
+}
 
 /** What a manifest or index says of itself. */
 export interface Inspection {
@@ -26,19 +35,29 @@ export interface Inspection {
   /** The digests of the uncompressed layers. */
   readonly diffIds?: readonly string[];
   readonly referrers: readonly Descriptor[];
+  /** What goes with it and has no `subject` that says so; in a layout, an archive or a memory store. Absent where there is nothing. */
+  readonly related?: readonly RelatedManifest[];
 }
 
 /** Reads a manifest, its image config where it has one, and the list of its referrers; no layer. */
-export async function inspect(source: Source, descriptor: Descriptor, options: Abortable = {}): Promise<Inspection> {
-  const { manifest } = await readManifest(source, descriptor, options);
+export async function inspect(
+  source: Source,
+  descriptor: Descriptor,
+  options: InspectOptions = {},
+): Promise<Inspection> {
+  const { signal, referrers: filter } = options;
+  const { manifest } = await readManifest(source, descriptor, { signal });
   const referrers: Descriptor[] = [];
-  for await (const referrer of source.referrers(descriptor, options)) referrers.push(referrer);
+  for await (const referrer of source.referrers(descriptor, { signal })) referrers.push(referrer);
+  // A registry would have to be asked for each tag of this kind.
+  const others = source instanceof IndexedSource ? await related(source, descriptor, { signal }) : [];
   const common = {
     source: source.name,
     descriptor,
     ...(manifest.annotations === undefined ? {} : { annotations: manifest.annotations }),
     ...(manifest.subject === undefined ? {} : { subject: manifest.subject }),
-    referrers,
+    referrers: filter === undefined ? referrers : selectReferrers(referrers, filter, 1),
+    ...(others.length === 0 ? {} : { related: others }),
   };
   if (manifest.kind === "index") {
     return {
@@ -52,7 +71,7 @@ export async function inspect(source: Source, descriptor: Descriptor, options: A
   const sizes = { layers, layersSize: layers.reduce((sum, layer) => sum + layer.size, 0) };
   if (manifest.kind === "image" && isImageConfigType(manifest.config.mediaType)) {
     const config = parseJsonObject(
-      await readBytes(source, manifest.config, options),
+      await readBytes(source, manifest.config, { signal }),
       `the config ${manifest.config.digest}`,
     );
     return { ...common, kind: "image", ...sizes, ...imageFields(config) };

@@ -1,10 +1,15 @@
 import type { Abortable, Source } from "./content.js";
 import type { Descriptor } from "./model/descriptor.js";
+import type { Digest } from "./model/digest.js";
 import { isOciError } from "./model/errors.js";
 import { isImageConfigType, isIndexType } from "./model/media-types.js";
 import { formatPlatform } from "./model/platform.js";
 import { readManifest } from "./model/verified.js";
 import { platformOfConfig } from "./select-platform.js";
+import { isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
+import { compareText } from "./store/index-json.js";
+import type { IndexedSource } from "./store/indexed-source.js";
+import { surveyReferrers } from "./store/referrer-survey.js";
 
 /** The options of {@link list}. */
 export interface ListOptions extends Abortable {
@@ -20,6 +25,8 @@ export interface ListedTag {
   readonly platforms?: readonly string[];
   /** How many referrers the manifest itself has. */
   readonly referrers?: number;
+  /** Set where the tag only says whose signature, attestation or SBOM it is, in cosign's older style. */
+  readonly legacy?: { readonly subject: Digest; readonly role: RelatedRole };
 }
 
 /**
@@ -29,7 +36,9 @@ export interface ListedTag {
 export async function list(source: Source, options: ListOptions = {}): Promise<ListedTag[]> {
   const listed: ListedTag[] = [];
   for await (const tag of source.tags(options)) {
-    listed.push(options.namesOnly === true ? { tag } : await describeTag(source, tag, options));
+    const legacy = parseLegacyTag(tag);
+    const described = options.namesOnly === true ? { tag } : await describeTag(source, tag, options);
+    listed.push(legacy === undefined ? described : { ...described, legacy });
   }
   return listed;
 }
@@ -57,7 +66,7 @@ export async function platformsOf(
     const { manifest } = await readManifest(source, descriptor, options);
     if (manifest.kind === "index") {
       const platforms = manifest.manifests
-        .filter((child) => child.platform !== undefined && child.platform.os !== "unknown")
+        .filter((child) => child.platform !== undefined && child.platform.os !== "unknown" && !isAttestation(child))
         .map((child) => child.platform);
       const nested = manifest.manifests.some((child) => child.platform === undefined && isIndexType(child.mediaType));
       return [
@@ -79,4 +88,21 @@ export async function platformsOf(
     if (isOciError(error)) return [];
     throw error;
   }
+}
+
+/** A referrer whose subject is not there. */
+export interface DanglingReferrer {
+  readonly subject: Digest;
+  readonly referrer: Descriptor;
+}
+
+/** The referrers in a layout, an archive or a memory store whose subject is not there, sorted by subject and digest. */
+export async function danglingReferrers(source: IndexedSource, options: Abortable = {}): Promise<DanglingReferrer[]> {
+  const { groups } = await surveyReferrers(source, await source.index(options), options);
+  const found: DanglingReferrer[] = [];
+  for (const [subject, referrers] of [...groups.values()].flatMap(({ bySubject }) => [...bySubject])) {
+    if ((await source.size(subject)) !== undefined) continue;
+    found.push(...[...referrers.values()].map(({ listed }) => ({ subject, referrer: listed })));
+  }
+  return found.sort((a, b) => compareText(a.subject, b.subject) || compareText(a.referrer.digest, b.referrer.digest));
 }

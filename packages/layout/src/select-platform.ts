@@ -5,6 +5,7 @@ import { parseJsonObject } from "./model/json.js";
 import { isImageConfigType, isIndexType } from "./model/media-types.js";
 import { formatPlatform, matchesPlatform, type Platform } from "./model/platform.js";
 import { readBytes, readManifest } from "./model/verified.js";
+import { isAttestation } from "./store/conventions.js";
 import { checkDepth } from "./walk.js";
 
 /**
@@ -49,7 +50,7 @@ async function find(
   if (manifest.kind === "index") {
     for (const child of manifest.manifests) {
       // BuildKit's attestations are children with the platform unknown/unknown; they are no platform.
-      if (child.platform?.os === "unknown") continue;
+      if (child.platform?.os === "unknown" || isAttestation(child)) continue;
       if (child.platform !== undefined) available.add(formatPlatform(child.platform));
       if (child.platform !== undefined && matchesPlatform(child.platform, platform)) return child;
       if (child.platform === undefined && isIndexType(child.mediaType)) {

@@ -4,6 +4,8 @@ import type { Digest } from "./model/digest.js";
 import { isOciError } from "./model/errors.js";
 import { childrenOf, effectiveArtifactType } from "./model/manifest.js";
 import { isManifestType } from "./model/media-types.js";
+import { allRelated, type RelatedManifest } from "./related.js";
+import { IndexedSource } from "./store/indexed-source.js";
 import { type Node, type WalkOptions, walk } from "./walk.js";
 
 /** A manifest, the manifests it consists of, and those that refer to it. */
@@ -16,6 +18,10 @@ export interface TreeNode {
   readonly size: number;
   readonly children: TreeNode[];
   readonly referrers: TreeNode[];
+  /** What it refers to, where that does not stand above it in the tree, and whether it is not there. */
+  readonly subject?: { readonly descriptor: Descriptor; readonly missing: boolean };
+  /** What goes with it and has no `subject` that says so; in a layout, an archive or a memory store. */
+  readonly related?: readonly RelatedManifest[];
   /** Set where the manifest is not there, or cannot be read. */
   readonly problem?: string;
   /** Set where the same manifest stands elsewhere in the tree with all that hangs on it. */
@@ -25,10 +31,16 @@ export interface TreeNode {
 /** The manifests below `root`, with their referrers and the referrers of those. Blobs are counted, not shown. */
 export async function tree(source: Source, root: Descriptor, options: WalkOptions = {}): Promise<TreeNode> {
   const nodes = new Map<Digest, TreeNode>();
+  const others = source instanceof IndexedSource ? await allRelated(source, options) : undefined;
   const inside = new Map<Digest, readonly Descriptor[]>();
   for await (const node of walk(source, [root], options)) {
     if (!isManifestType(node.descriptor.mediaType)) continue;
-    const made = treeNode(node);
+    const made = {
+      ...treeNode(node),
+      ...(await subjectOf(source, node, options)),
+      // An attestation stands among the children of its index already.
+      ...relatedTo(others?.get(node.descriptor.digest)?.filter(({ kind }) => kind !== "attestation")),
+    };
     nodes.set(node.descriptor.digest, made);
     inside.set(node.descriptor.digest, node.manifest === undefined ? [] : childrenOf(node.manifest));
     const parent = node.parent === undefined ? undefined : nodes.get(node.parent.digest);
@@ -59,6 +71,27 @@ function treeNode({ descriptor, manifest, relation, error }: Node): TreeNode {
     children: [],
     referrers: [],
   };
+}
+
+/** The subject of a manifest that was not reached from it. */
+async function subjectOf(
+  source: Source,
+  { manifest, relation, parent }: Node,
+  { signal }: WalkOptions,
+): Promise<Pick<TreeNode, "subject">> {
+  const descriptor = manifest?.subject;
+  if (descriptor === undefined || (relation === "referrer" && parent?.digest === descriptor.digest)) return {};
+  try {
+    await source.resolve(descriptor.digest, { signal });
+    return { subject: { descriptor, missing: false } };
+  } catch (error) {
+    if (!isOciError(error, "NOT_FOUND")) throw error;
+    return { subject: { descriptor, missing: true } };
+  }
+}
+
+function relatedTo(related: readonly RelatedManifest[] | undefined): Pick<TreeNode, "related"> {
+  return related === undefined || related.length === 0 ? {} : { related };
 }
 
 function problemOf(error: unknown): string {

@@ -5,6 +5,7 @@ import { MAXIMUM_MANIFEST_SIZE, type Manifest } from "./model/manifest.js";
 import { isManifestType } from "./model/media-types.js";
 import { formatPlatform } from "./model/platform.js";
 import { readManifest } from "./model/verified.js";
+import { type ReferrerFilter, selectReferrers } from "./referrer-filter.js";
 
 /** How deep indexes and referrers may nest. What people build has three levels. */
 export const MAXIMUM_DEPTH = 64;
@@ -30,8 +31,8 @@ export interface Node {
 
 /** The options of {@link walk}. */
 export interface WalkOptions extends Abortable {
-  /** Follow the referrers of every manifest, and theirs. Default: true. */
-  readonly referrers?: boolean;
+  /** Follow the referrers of every manifest, and theirs: all, none, or those that a filter lets through. Default: true. */
+  readonly referrers?: boolean | ReferrerFilter | undefined;
 }
 
 /**
@@ -66,7 +67,7 @@ export async function* walk(
       yield* visit({ descriptor: child, path: [...path, step], relation: "child", parent: descriptor });
     }
     if (options.referrers === false) return;
-    for await (const referrer of source.referrers(descriptor, options)) {
+    for (const referrer of await referrersOf(source, node, options)) {
       yield* visit({
         descriptor: referrer,
         path: [...path, referrerStep(referrer)],
@@ -87,6 +88,16 @@ export async function* withRootNames(
     if (node.relation === "root") root = names.get(node.descriptor.digest) ?? node.descriptor.digest;
     yield { ...node, path: [root, ...node.path] };
   }
+}
+
+async function referrersOf(
+  source: Source,
+  { descriptor, path }: Node,
+  { signal, referrers: choice }: WalkOptions,
+): Promise<readonly Descriptor[]> {
+  const all: Descriptor[] = [];
+  for await (const referrer of source.referrers(descriptor, { signal })) all.push(referrer);
+  return typeof choice === "object" ? selectReferrers(all, choice, referrerLevel(path) + 1) : all;
 }
 
 /** What a manifest points at, each with its place in it. */
@@ -118,6 +129,11 @@ export function visitKey(descriptor: Descriptor): string {
 /** The step from a subject to one of its referrers. */
 export function referrerStep(referrer: Descriptor): string {
   return `referrer ${referrer.artifactType ?? referrer.digest}`;
+}
+
+/** How many times a path goes from a subject to a referrer. */
+export function referrerLevel(path: GraphPath): number {
+  return path.filter((step) => step.startsWith("referrer ")).length;
 }
 
 /** Fails with `LIMIT` where a path is deeper than {@link MAXIMUM_DEPTH} levels. */

@@ -1,5 +1,22 @@
 import { statSync } from "node:fs";
-import { type AttachedFile, annotationKeys, attach, createdAt, isMediaType, selectPlatform } from "@stowage/layout";
+import {
+  type AttachedFile,
+  annotationKeys,
+  attach,
+  createdAt,
+  type Descriptor,
+  findDescriptor,
+  formatLocation,
+  isManifestType,
+  isMediaType,
+  type Location,
+  mediaTypes,
+  OciError,
+  parseDigest,
+  selectPlatform,
+  type Target,
+} from "@stowage/layout";
+import type { OpenOptions } from "@stowage/registry";
 import { defineCommand, parsed, UsageError } from "../command.js";
 import {
   locationArgument,
@@ -14,7 +31,7 @@ import { formatSize, printJson, printLines } from "../output.js";
 import { startProgress } from "../progress.js";
 
 export const attachCommand = defineCommand({
-  command: "attach <subject> [files..]",
+  command: "attach <location> [files..]",
   describe: "Attach files to an image as a referrer: an SBOM, a signature, a scan result",
   examples: [
     ["$0 attach oci:dist:v1 sbom.spdx.json", "Attach an SBOM to an image in a layout, offline"],
@@ -22,10 +39,14 @@ export const attachCommand = defineCommand({
       "$0 attach ghcr.io/acme/app:v1 scan.json:application/sarif+json --artifact-type application/sarif+json",
       "Attach a scan result in a registry",
     ],
+    [
+      "$0 attach oci:notices --subject sha256:7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730 --subject-size 1024 --artifact-type application/vnd.example.eol --annotation reason=obsolete",
+      "Say something of an image that is elsewhere",
+    ],
   ],
   options: (yargs) =>
     withRegistryOptions(yargs)
-      .positional("subject", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
+      .positional("location", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
       .positional("files", {
         type: "string",
         array: true,
@@ -47,6 +68,21 @@ export const attachCommand = defineCommand({
         requiresArg: true,
         describe: "Attach to the image for this platform inside an index",
       })
+      .option("subject", {
+        type: "string",
+        requiresArg: true,
+        describe: "Attach to the manifest with this digest, which need not be there",
+      })
+      .option("subject-size", {
+        type: "string",
+        requiresArg: true,
+        describe: "Its size in bytes, needed where nothing in the layout tells it",
+      })
+      .option("subject-type", {
+        type: "string",
+        requiresArg: true,
+        describe: `Its media type, where nothing in the layout tells it [default: ${mediaTypes.manifest}]`,
+      })
       .option("tag", { type: "string", requiresArg: true, describe: "Tag the referrer itself as well" })
       .option("created", {
         type: "string",
@@ -55,7 +91,7 @@ export const attachCommand = defineCommand({
       }),
   run: async (args, context) => {
     const open = openOptions(args, context.signal);
-    const location = locationArgument(args.subject);
+    const location = locationArgument(args.location);
     const platform = platformArgument(args.platform);
     const files = (args.files ?? []).map(fileArgument);
     const created = parsed(() => createdAt(args.created));
@@ -70,8 +106,11 @@ export const attachCommand = defineCommand({
       progress.expect(bytes);
       progress.advance(bytes);
     };
+    const elsewhere = args.subject === undefined ? undefined : subjectArgument(args.subject, args, location);
     const result = await withTarget(location, { ...open, mustExist: true }, async (target) => {
-      const { descriptor } = await resolveRoot(target, location, open);
+      const descriptor = await (elsewhere === undefined
+        ? resolveRoot(target, location, open).then((root) => root.descriptor)
+        : findSubject(target, elsewhere, open));
       const subject = platform === undefined ? descriptor : await selectPlatform(target, descriptor, platform, open);
       return attach(target, subject, {
         files,
@@ -98,6 +137,44 @@ export const attachCommand = defineCommand({
     return 0;
   },
 });
+
+interface SubjectArguments {
+  readonly "subject-size": string | undefined;
+  readonly "subject-type": string | undefined;
+  readonly platform: string | undefined;
+}
+
+/** What the options say of a subject. */
+type NamedSubject = Pick<Descriptor, "digest" | "mediaType"> & { readonly size: number | undefined };
+
+function subjectArgument(text: string, args: SubjectArguments, location: Location): NamedSubject {
+  const { tag, digest } = location.kind === "registry" ? location.reference : location;
+  const byDefault = location.kind === "registry" && tag === "latest";
+  if ((tag !== undefined && !byDefault) || digest !== undefined || args.platform !== undefined)
+    throw new UsageError(
+      `--subject names the image, and so does ${args.platform === undefined ? formatLocation(location) : "--platform"}`,
+    );
+  const size = args["subject-size"];
+  const mediaType = args["subject-type"] ?? mediaTypes.manifest;
+  if (size !== undefined && !/^[0-9]{1,15}$/.test(size))
+    throw new UsageError(`--subject-size ${JSON.stringify(size)} is no number of bytes`);
+  if (!isManifestType(mediaType)) throw new UsageError(`--subject-type ${JSON.stringify(mediaType)} is no manifest`);
+  return {
+    digest: parsed(() => parseDigest(text)),
+    mediaType,
+    size: size === undefined ? undefined : Number(size),
+  };
+}
+
+/** The whole descriptor of a subject: what the target knows of it, or else what the user says. */
+async function findSubject(target: Target, named: NamedSubject, options: OpenOptions): Promise<Descriptor> {
+  const known = await findDescriptor(target, named.digest, { signal: options.signal });
+  if (known !== undefined) return known;
+  if (named.size !== undefined) return { mediaType: named.mediaType, digest: named.digest, size: named.size };
+  throw new OciError("NOT_FOUND", `${target.name} knows nothing of ${named.digest}`, {
+    hint: "A subject needs a size: give --subject-size, and --subject-type where it is no OCI image manifest.",
+  });
+}
 
 /** `FILE[:MEDIATYPE]`. A name that holds a colon and exists is a name. */
 function fileArgument(text: string): AttachedFile {

@@ -1,11 +1,4 @@
-import {
-  type CopyReport,
-  copy,
-  formatLocation,
-  formatReference,
-  type Location,
-  type ReferrersChoice,
-} from "@stowage/layout";
+import { type CopyReport, copy, formatLocation, formatReference, type Location } from "@stowage/layout";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
   locationArgument,
@@ -18,6 +11,7 @@ import {
 } from "../locations.js";
 import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
+import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
 
 export const copyCommand = defineCommand({
   command: ["copy <source> <target>", "cp", "push", "pull"],
@@ -27,7 +21,7 @@ export const copyCommand = defineCommand({
     ["$0 push oci:dist:v1 ghcr.io/acme/app:v1", "Push an image and what refers to it"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withReferrerOptions(withRegistryOptions(yargs))
       .positional("source", { type: "string", demandOption: true, describe: "The LOCATION to copy from" })
       .positional("target", {
         type: "string",
@@ -60,6 +54,7 @@ export const copyCommand = defineCommand({
     const concurrency = Number(args.concurrency);
     if (!Number.isInteger(concurrency) || concurrency < 1)
       throw new UsageError(`--concurrency ${args.concurrency} is no number of blobs`);
+    const referrers = referrersChoice(args, defaultReferrers(target));
     return withRoot(args.source, { open, platform: platformArgument(args.platform) }, async (root) => {
       const progress = startProgress(context, "copying", args.quiet || args.json);
       const tag = tagFor(target, root);
@@ -67,7 +62,7 @@ export const copyCommand = defineCommand({
         copy(root.source, destination, root.descriptor, {
           signal: context.signal,
           tags: tag === undefined ? [] : [tag],
-          referrers: args.referrers ?? defaultReferrers(target),
+          referrers,
           concurrency,
           forceRecursive: args.forceRecursive,
           onEvent: followCopy(progress),
@@ -105,7 +100,7 @@ function withTag(location: Location, tag: string | undefined): Location {
 }
 
 /** `docker load` has no place for them. */
-function defaultReferrers(target: Location): ReferrersChoice {
+function defaultReferrers(target: Location): "all" | "none" {
   return target.kind === "docker-archive" ? "none" : "all";
 }
 

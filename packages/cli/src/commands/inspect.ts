@@ -1,7 +1,17 @@
-import { type Descriptor, formatPlatform, type Inspection, inspect, isJsonObject, readManifest } from "@stowage/layout";
+import {
+  attestedDigest,
+  type Descriptor,
+  formatPlatform,
+  type Inspection,
+  inspect,
+  isAttestation,
+  isJsonObject,
+  readManifest,
+} from "@stowage/layout";
 import { defineCommand, type ExitCode } from "../command.js";
 import { openOptions, platformArgument, withRegistryOptions, withRoot } from "../locations.js";
 import { count, formatSize, printJson, printLines } from "../output.js";
+import { referrerFilter, withReferrerOptions } from "../referrer-options.js";
 
 export const inspectCommand = defineCommand({
   command: "inspect <location>",
@@ -11,7 +21,7 @@ export const inspectCommand = defineCommand({
     ["$0 inspect alpine:3.20 --platform linux/arm64 --raw", "The manifest for one platform, byte for byte"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withReferrerOptions(withRegistryOptions(yargs))
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
       .option("platform", {
         type: "string",
@@ -21,13 +31,14 @@ export const inspectCommand = defineCommand({
       .option("raw", { type: "boolean", default: false, describe: "Print the bytes of the manifest and nothing else" }),
   run: (args, context) => {
     const open = openOptions(args, context.signal);
+    const referrers = referrerFilter(args);
     return withRoot(
       args.location,
       { open, platform: platformArgument(args.platform) },
       async ({ source, descriptor }): Promise<ExitCode> => {
         if (args.raw) context.out.write((await readManifest(source, descriptor, open)).bytes);
         else {
-          const inspection = await inspect(source, descriptor, open);
+          const inspection = await inspect(source, descriptor, { signal: context.signal, referrers });
           if (args.json) printJson(context, inspection);
           else if (args.quiet) printLines(context, [descriptor.digest]);
           else printLines(context, inspectionLines(inspection));
@@ -67,19 +78,25 @@ function inspectionLines(inspection: Inspection): string[] {
     `${count(inspection.layers?.length ?? 0, "layer")}, ${formatSize(inspection.layersSize ?? 0)}`,
     inspection.layers?.map(blobLine) ?? [],
   );
-  section(
-    lines,
-    "manifests",
-    inspection.manifests?.map(
-      (child) => `${child.digest} ${child.platform === undefined ? child.mediaType : formatPlatform(child.platform)}`,
-    ) ?? [],
-  );
+  section(lines, "manifests", inspection.manifests?.map((child) => `${child.digest} ${childKind(child)}`) ?? []);
   section(
     lines,
     "referrers",
     inspection.referrers.map((referrer) => `${referrer.digest} ${referrer.artifactType ?? ""}`),
   );
+  section(
+    lines,
+    "related",
+    inspection.related?.map(({ descriptor, kind, role, name }) =>
+      [descriptor.digest, kind, role, name].filter((part) => part !== undefined).join(" "),
+    ) ?? [],
+  );
   return lines;
+}
+
+function childKind(child: Descriptor): string {
+  if (isAttestation(child)) return `attestation of ${attestedDigest(child) ?? "an unknown manifest"}`;
+  return child.platform === undefined ? child.mediaType : formatPlatform(child.platform);
 }
 
 function field(name: string, value: unknown): string | undefined {

@@ -1,5 +1,6 @@
-import { formatLocation, list } from "@stowage/layout";
-import { defineCommand } from "../command.js";
+import { danglingReferrers, formatLocation, IndexedSource, type ListedTag, type Location, list } from "@stowage/layout";
+import type { OpenOptions } from "@stowage/registry";
+import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions, withSource } from "../locations.js";
 import { printJson, printLines, table } from "../output.js";
 
@@ -16,9 +17,15 @@ export const listCommand = defineCommand({
       .option("details", {
         type: "boolean",
         describe: "Show what each tag stands for [default: yes, but for a registry]",
+      })
+      .option("dangling", {
+        type: "boolean",
+        default: false,
+        describe: "List the referrers whose subject is not there, of a layout or an archive",
       }),
   run: async (args, context) => {
     const location = locationArgument(args.location);
+    if (args.dangling) return listDangling(location, openOptions(args, context.signal), args, context);
     const details = args.details ?? location.kind !== "registry";
     const tags = await withSource(location, openOptions(args, context.signal), (source) =>
       list(source, { namesOnly: !details, signal: context.signal }),
@@ -31,14 +38,55 @@ export const listCommand = defineCommand({
       );
     else if (tags.length === 0) context.err.write(`${formatLocation(location)} holds no tag\n`);
     else {
-      const rows = tags.map(({ tag, descriptor, platforms, referrers }) => [
-        tag,
-        descriptor?.digest ?? "",
-        platforms?.join(",") || "-",
-        String(referrers ?? 0),
-      ]);
-      printLines(context, table([["TAG", "DIGEST", "PLATFORMS", "REFERRERS"], ...rows]));
+      printTags(context, tags);
     }
     return 0;
   },
 });
+
+/** The tags, and apart from them those that only say whose signature, attestation or SBOM they are. */
+function printTags(context: Context, tags: readonly ListedTag[]): void {
+  const [images, legacy] = [
+    tags.filter((tag) => tag.legacy === undefined),
+    tags.filter((tag) => tag.legacy !== undefined),
+  ];
+  const rows = images.map(({ tag, descriptor, platforms, referrers }) => [
+    tag,
+    descriptor?.digest ?? "",
+    platforms?.join(",") || "-",
+    String(referrers ?? 0),
+  ]);
+  if (rows.length > 0) printLines(context, table([["TAG", "DIGEST", "PLATFORMS", "REFERRERS"], ...rows]));
+  const others = legacy.map(({ tag, descriptor, legacy: of }) => [
+    tag,
+    descriptor?.digest ?? "",
+    `${of?.role} of ${of?.subject}`,
+  ]);
+  if (others.length > 0) printLines(context, table([["LEGACY TAG", "DIGEST", "WHAT"], ...others]));
+}
+
+async function listDangling(
+  location: Location,
+  open: OpenOptions,
+  args: { json: boolean; quiet: boolean },
+  context: Context,
+): Promise<ExitCode> {
+  const dangling = await withSource(location, open, async (source) => {
+    if (!(source instanceof IndexedSource))
+      throw new UsageError(`cannot list dangling referrers of ${formatLocation(location)}`, {
+        hint: "A registry cannot be asked for them. A layout or an archive can.",
+      });
+    return danglingReferrers(source, { signal: context.signal });
+  });
+  if (args.json) printJson(context, dangling);
+  else if (args.quiet)
+    printLines(
+      context,
+      dangling.map(({ referrer }) => referrer.digest),
+    );
+  else if (dangling.length > 0) {
+    const rows = dangling.map(({ subject, referrer }) => [referrer.digest, referrer.artifactType ?? "-", subject]);
+    printLines(context, table([["REFERRER", "TYPE", "MISSING SUBJECT"], ...rows]));
+  }
+  return 0;
+}

@@ -4,6 +4,7 @@ import { defineCommand, UsageError } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
 import { note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
+import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
 import { reportLines } from "./copy.js";
 
 export const publishCommand = defineCommand({
@@ -17,7 +18,7 @@ export const publishCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withReferrerOptions(withRegistryOptions(yargs))
       .positional("source", {
         type: "string",
         demandOption: true,
@@ -37,11 +38,12 @@ export const publishCommand = defineCommand({
   run: (args, context) => {
     const open = openOptions(args, context.signal);
     const references = args.references.map((text) => registryArgument(locationArgument(text)));
+    const referrers = referrersChoice(args, "all");
     return withRoot(args.source, { open }, async ({ source, descriptor }) => {
       const progress = startProgress(context, "publishing", args.quiet || args.json);
       const report = await publish(source, descriptor, references, {
         ...open,
-        referrers: args.referrers,
+        referrers,
         onEvent: followCopy(progress),
       }).finally(() => progress.stop());
       for (const { reference, error, report: copied } of report.targets) {

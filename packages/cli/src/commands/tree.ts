@@ -1,7 +1,19 @@
-import { annotationKeys, type Descriptor, formatPlatform, isIndexType, type TreeNode, tree } from "@stowage/layout";
+import {
+  annotationKeys,
+  attestedDigest,
+  type ChainLink,
+  chain,
+  type Descriptor,
+  formatPlatform,
+  isAttestation,
+  isIndexType,
+  type TreeNode,
+  tree,
+} from "@stowage/layout";
 import { defineCommand, type ExitCode } from "../command.js";
 import { openOptions, platformArgument, withRegistryOptions, withRoot } from "../locations.js";
-import { formatSize, printJson, printLines } from "../output.js";
+import { formatSize, printJson, printLines, table } from "../output.js";
+import { referrerFilter, withReferrerOptions } from "../referrer-options.js";
 
 export const treeCommand = defineCommand({
   command: "tree <location>",
@@ -9,23 +21,34 @@ export const treeCommand = defineCommand({
   examples: [
     ["$0 tree oci:dist:v1", "What an image in a layout consists of, and what refers to it"],
     ["$0 tree ghcr.io/acme/app:v1 --json", "The same for a repository, as JSON"],
+    ["$0 tree oci:dist:v1 --chain --latest", "What was attached last, of each kind, in the order of time"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withReferrerOptions(withRegistryOptions(yargs))
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
       .option("platform", {
         type: "string",
         requiresArg: true,
         describe: "Start at the image for this platform inside an index",
+      })
+      .option("chain", {
+        type: "boolean",
+        default: false,
+        describe: "List the referrers, and theirs, in the order in which they were made",
       }),
   run: (args, context) => {
     const open = openOptions(args, context.signal);
+    const referrers = referrerFilter(args);
     return withRoot(
       args.location,
       { open, platform: platformArgument(args.platform) },
       async ({ source, descriptor }): Promise<ExitCode> => {
-        const root = await tree(source, descriptor, open);
-        if (args.json) printJson(context, root);
+        const root = await tree(source, descriptor, { signal: context.signal, referrers });
+        if (args.chain) {
+          const links = chain(root);
+          if (args.json) printJson(context, links);
+          else printLines(context, chainLines(links));
+        } else if (args.json) printJson(context, root);
         else printLines(context, drawTree(root));
         return 0;
       },
@@ -33,7 +56,21 @@ export const treeCommand = defineCommand({
   },
 });
 
-/** The tree in lines. Children come before referrers, which are marked with an arrow. */
+function chainLines(links: readonly ChainLink[]): string[] {
+  if (links.length === 0) return [];
+  const rows = links.map(({ created, artifactType, descriptor, subject }) => [
+    created ?? "-",
+    artifactType ?? "-",
+    descriptor.digest,
+    subject,
+  ]);
+  return table([["CREATED", "TYPE", "DIGEST", "SUBJECT"], ...rows]);
+}
+
+/**
+ * The tree in lines. Children come before referrers, which are marked with an arrow, and what goes with a manifest by another
+ * convention comes last, marked with a tilde.
+ */
 export function drawTree(root: TreeNode): string[] {
   const lines = [label(root, false)];
   branches(root, "", lines);
@@ -42,22 +79,40 @@ export function drawTree(root: TreeNode): string[] {
 
 function branches(node: TreeNode, indent: string, lines: string[]): void {
   const below = [
-    ...node.children.map((child) => ({ child, refers: false })),
-    ...node.referrers.map((child) => ({ child, refers: true })),
+    ...(node.subject === undefined ? [] : [{ text: subjectLabel(node.subject) }]),
+    ...node.children.map((child) => ({ text: label(child, false), child })),
+    ...node.referrers.map((child) => ({ text: label(child, true), child })),
+    ...(node.related ?? []).map((one) => ({ text: relatedLabel(one) })),
   ];
-  below.forEach(({ child, refers }, at) => {
+  below.forEach(({ text, child }: { text: string; child?: TreeNode }, at) => {
     const last = at === below.length - 1;
-    lines.push(`${indent}${last ? "└── " : "├── "}${label(child, refers)}`);
-    branches(child, `${indent}${last ? "    " : "│   "}`, lines);
+    lines.push(`${indent}${last ? "└── " : "├── "}${text}`);
+    if (child !== undefined) branches(child, `${indent}${last ? "    " : "│   "}`, lines);
   });
+}
+
+function subjectLabel({ descriptor, missing }: NonNullable<TreeNode["subject"]>): string {
+  return `-> subject ${descriptor.digest}${missing ? " [missing]" : ""}`;
+}
+
+function relatedLabel({ kind, role, descriptor, name }: NonNullable<TreeNode["related"]>[number]): string {
+  return [`~ ${kind}`, role, descriptor.digest, ...(name === undefined ? [] : [`[${name}]`])]
+    .filter((part) => part !== undefined)
+    .join(" ");
 }
 
 function label(node: TreeNode, refers: boolean): string {
   const { descriptor, artifactType, annotations, problem } = node;
-  const notes = [problem, node.repeated === true ? "shown above" : undefined, annotations?.[annotationKeys.created]];
+  const attested = attestedDigest(descriptor);
+  const notes = [
+    problem,
+    attested === undefined ? undefined : `of ${attested}`,
+    node.repeated === true ? "shown above" : undefined,
+    annotations?.[annotationKeys.created],
+  ];
   return [
     ...(refers ? ["<-"] : []),
-    ...(artifactType === undefined ? kindOf(descriptor) : [artifactType]),
+    ...(artifactType === undefined || isAttestation(descriptor) ? kindOf(descriptor) : [artifactType]),
     descriptor.digest,
     formatSize(node.size),
     ...notes.filter((text) => text !== undefined).map((text) => `[${text}]`),
@@ -65,7 +120,7 @@ function label(node: TreeNode, refers: boolean): string {
 }
 
 function kindOf(descriptor: Descriptor): string[] {
-  if (descriptor.annotations?.["vnd.docker.reference.type"] === "attestation-manifest") return ["attestation"];
+  if (isAttestation(descriptor)) return ["attestation"];
   const kind = isIndexType(descriptor.mediaType) ? "index" : "image";
   return descriptor.platform === undefined ? [kind] : [kind, formatPlatform(descriptor.platform)];
 }

@@ -5,6 +5,7 @@ import { isJsonObject, type JsonObject } from "../model/json.js";
 import type { ImageIndex } from "../model/manifest.js";
 import { annotationKeys, isImageManifestType, mediaTypes } from "../model/media-types.js";
 import { isReferrersTag } from "../model/reference.js";
+import { isAccompanying } from "./conventions.js";
 
 /**
  * The content of `index.json`. It is never changed, only replaced; members and annotations that Stowage does not know
@@ -64,10 +65,10 @@ export function refName(entry: Descriptor): string | undefined {
   return entry.annotations?.[annotationKeys.refName];
 }
 
-/** True for an entry that a user named, as against one that only carries referrers. */
+/** True for an entry that a user named, as against one that only carries referrers or goes by the name of what it accompanies. */
 export function isNamed(entry: Descriptor): boolean {
   const name = refName(entry);
-  return name !== undefined && !isReferrersTag(name.slice(name.lastIndexOf(":") + 1));
+  return name !== undefined && !isReferrersTag(name.slice(name.lastIndexOf(":") + 1)) && !isAccompanying(entry);
 }
 
 /**
@@ -80,8 +81,9 @@ export function findEntry(index: LayoutIndex, reference: string, where: string):
     // alpine:3 has the form of a digest of some algorithm, and is a name.
     if (entry !== undefined || isVerifiable(reference)) return entry;
   }
-  const exact = index.manifests.filter((entry) => refName(entry) === reference);
-  const found = exact.length > 0 ? exact : index.manifests.filter((entry) => refName(entry)?.endsWith(`:${reference}`));
+  const entries = index.manifests.filter((entry) => !isAccompanying(entry));
+  const exact = entries.filter((entry) => refName(entry) === reference);
+  const found = exact.length > 0 ? exact : entries.filter((entry) => refName(entry)?.endsWith(`:${reference}`));
   const digests = new Set(found.map((entry) => entry.digest));
   if (digests.size > 1) {
     throw new OciError(
@@ -97,18 +99,23 @@ export function findEntry(index: LayoutIndex, reference: string, where: string):
 
 /** The index with `name` standing for `descriptor`, and for nothing else. Other names of the same content stay. */
 export function withTag(index: LayoutIndex, name: string, descriptor: Descriptor): LayoutIndex {
-  const current = index.manifests.filter((entry) => refName(entry) === name);
+  const current = index.manifests.filter((entry) => goesBy(entry, name));
   if (current.length === 1 && current[0]?.digest === descriptor.digest && current[0].mediaType === descriptor.mediaType)
     return index;
   const { data: _data, ...rest } = unnamed(descriptor);
   const entry = { ...rest, annotations: { ...rest.annotations, [annotationKeys.refName]: name } };
-  return insert({ ...index, manifests: index.manifests.filter((other) => refName(other) !== name) }, entry);
+  return insert({ ...index, manifests: index.manifests.filter((other) => !goesBy(other, name)) }, entry);
 }
 
 /** The index without the entries named `name`. */
 export function withoutTag(index: LayoutIndex, name: string): LayoutIndex {
-  const manifests = index.manifests.filter((entry) => refName(entry) !== name);
+  const manifests = index.manifests.filter((entry) => !goesBy(entry, name));
   return manifests.length === index.manifests.length ? index : { ...index, manifests };
+}
+
+/** True for an entry that the name stands for, as against one that merely accompanies it. */
+function goesBy(entry: Descriptor, name: string): boolean {
+  return refName(entry) === name && !isAccompanying(entry);
 }
 
 /** The index with an entry for `descriptor`, whatever its name. */

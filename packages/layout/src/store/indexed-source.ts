@@ -81,7 +81,11 @@ export abstract class IndexedSource implements Source {
   /** What the given lists of referrers name, as it stands in them. A list that cannot be read names nothing. */
   protected async listed(lists: readonly Descriptor[], options: Abortable = {}): Promise<readonly Descriptor[]> {
     const read = await Promise.all(lists.map((list) => this.#read(list, options)));
-    return read.flatMap((facts) => facts?.manifests ?? []);
+    return read.flatMap((facts) => {
+      if (facts === undefined) return [];
+      // What has a subject of its own is a referrer, and no list of them.
+      return facts.subject === undefined ? facts.manifests : [facts.listed];
+    });
   }
 
   async #read(descriptor: Descriptor, options: Abortable): Promise<Facts | undefined> {

@@ -3,6 +3,7 @@ import type { Digest } from "../model/digest.js";
 import { encodeJson, type Manifest, referrerDescriptor } from "../model/manifest.js";
 import { annotationKeys, mediaTypes } from "../model/media-types.js";
 import { referrersTag } from "../model/reference.js";
+import { isResponseFor, responseKeys } from "./conventions.js";
 import { compareText, type LayoutIndex, refName, withEntry, withTag } from "./index-json.js";
 
 /**
@@ -13,7 +14,8 @@ import { compareText, type LayoutIndex, refName, withEntry, withTag } from "./in
  *
  * and a third where index.json says that olareg has taken over (`org.olareg.referrer.convert`):
  *
- * - *response*: the same list under an entry annotated with the subject.
+ * - *response*: the same list under an entry annotated with the subject. The keys of image-spec pull request 1171, which
+ *   olareg's are made after, are treated alike.
  *
  * All forms are read. None is trusted: what counts is the `subject` of the manifest itself.
  */
@@ -28,24 +30,27 @@ export function findLists(index: LayoutIndex, subject: Digest): readonly Descrip
     // An index tagged so may still be the subject itself, or no index at all.
     if (entry.mediaType !== mediaTypes.index || entry.digest === subject) return false;
     const name = refName(entry);
-    return name === tag || name?.endsWith(`:${tag}`) || entry.annotations?.[annotationKeys.olaregSubject] === subject;
+    return name === tag || name?.endsWith(`:${tag}`) || isResponseFor(entry, subject);
   });
 }
 
 /** The lists that have to name every referrer of the subject, undefined for one that is not there. */
 export function requiredLists(index: LayoutIndex, subject: Digest): readonly (Descriptor | undefined)[] {
   const lists = findLists(index, subject);
-  const tagged = lists.find((entry) => refName(entry) === referrersTag(subject));
-  if (!wantsResponses(index)) return [tagged];
-  return [tagged, lists.find((entry) => entry.annotations?.[annotationKeys.olaregSubject] === subject)];
+  return [
+    lists.find((entry) => refName(entry) === referrersTag(subject)),
+    ...wantedResponses(index).map((key) => lists.find((entry) => entry.annotations?.[key] === subject)),
+  ];
 }
 
-function wantsResponses(index: LayoutIndex): boolean {
-  return index.annotations?.[annotationKeys.olaregConvert] === "true";
+/** The keys under which this index wants a response for each subject. */
+export function wantedResponses(index: LayoutIndex): readonly string[] {
+  return responseKeys.filter(({ convert }) => index.annotations?.[convert] === "true").map(({ subject }) => subject);
 }
 
 /** True for an entry that only exists to carry a list of referrers. */
 export function isListEntry(entry: Descriptor): boolean {
+  if (entry.mediaType !== mediaTypes.index) return false;
   return (
     entry.annotations?.[annotationKeys.olaregSubject] !== undefined ||
     /(?:^|:)sha(?:256|512)-[0-9a-f]{64}$/.test(refName(entry) ?? "")
@@ -69,8 +74,13 @@ export function entryForm(descriptor: Descriptor, manifest: Manifest): Descripto
 /** The index with the referrer in entry form and the subject's list standing where each form wants it. */
 export function withReferrer(index: LayoutIndex, referrer: Descriptor, subject: Digest, list: Descriptor): LayoutIndex {
   const registered = withTag(withEntry(index, referrer), referrersTag(subject), list);
-  if (!wantsResponses(index)) return registered;
-  const others = registered.manifests.filter((entry) => entry.annotations?.[annotationKeys.olaregSubject] !== subject);
-  const response = { ...list, annotations: { [annotationKeys.olaregSubject]: subject } };
-  return { ...registered, manifests: [...others, response] };
+  return wantedResponses(index).reduce((changed, key) => withResponse(changed, key, subject, list), registered);
+}
+
+/** The index with one response for the subject under the key: the given list. */
+export function withResponse(index: LayoutIndex, key: string, subject: Digest, list: Descriptor): LayoutIndex {
+  const isOther = (entry: Descriptor): boolean =>
+    entry.annotations?.[key] !== subject || entry.mediaType !== mediaTypes.index;
+  const response = { ...list, annotations: { [key]: subject } };
+  return { ...index, manifests: [...index.manifests.filter(isOther), response] };
 }

@@ -1,0 +1,66 @@
+import { parseAnnotationFilter, type ReferrerFilter } from "@stowage/layout";
+import type { Argv } from "yargs";
+import { parsed, UsageError } from "./command.js";
+
+/** The options of every command that has to do with referrers. */
+export interface ReferrerArguments {
+  readonly "artifact-type": string[] | undefined;
+  readonly "annotation-filter": string[] | undefined;
+  readonly latest: boolean;
+  readonly depth: string | undefined;
+}
+
+/** Adds the options of {@link ReferrerArguments}. */
+export function withReferrerOptions<T>(yargs: Argv<T>): Argv<T & ReferrerArguments> {
+  const group = "Which referrers:";
+  return yargs
+    .option("artifact-type", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      group,
+      describe: "Only referrers of this artifactType",
+    })
+    .option("annotation-filter", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      group,
+      describe: "Only referrers with this annotation, as KEY or KEY=VALUE",
+    })
+    .option("latest", {
+      type: "boolean",
+      default: false,
+      group,
+      describe: "Of each artifactType only the one created last",
+    })
+    .option("depth", {
+      type: "string",
+      requiresArg: true,
+      group,
+      describe: "How many levels of referrers: 1 for none of referrers [default: all]",
+    }) as Argv<T & ReferrerArguments>;
+}
+
+/** Which referrers the options ask for, undefined for all. */
+export function referrerFilter(args: ReferrerArguments): ReferrerFilter | undefined {
+  const { latest, depth: text } = args;
+  const artifactTypes = args["artifact-type"];
+  const annotations = args["annotation-filter"]?.map((one) => parsed(() => parseAnnotationFilter(one)));
+  if (text !== undefined && !/^[0-9]{1,4}$/.test(text))
+    throw new UsageError(`--depth ${JSON.stringify(text)} is no number of levels`);
+  const depth = text === undefined ? undefined : Number(text);
+  if (artifactTypes === undefined && annotations === undefined && !latest && depth === undefined) return undefined;
+  return { artifactTypes, annotations, latest, depth };
+}
+
+/** What `--referrers` and the filter say together, for a command that copies. */
+export function referrersChoice(
+  args: ReferrerArguments & { readonly referrers: "all" | "none" | undefined },
+  otherwise: "all" | "none",
+): "all" | "none" | ReferrerFilter {
+  const filter = referrerFilter(args);
+  if (filter === undefined) return args.referrers ?? otherwise;
+  if (args.referrers === "none") throw new UsageError("--referrers none leaves nothing to choose from");
+  return filter;
+}
