@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { cp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startServe, stowage, stowageJson, temporaryDirectory } from "./stowage.js";
@@ -8,26 +8,23 @@ let remove: () => Promise<void>;
 
 beforeAll(async () => {
   ({ path: directory, remove } = await temporaryDirectory());
-  await writeFile(join(directory, "app.txt"), "the application");
+  for (let day = 1; day <= 3; day++) {
+    await writeFile(join(directory, "app.txt"), `the application, version ${day}`);
+    const image = `oci:template:v${day}`;
+    const created = `2024-01-0${day}T00:00:00Z`;
+    const runs = [
+      ["build", "app.txt:/app.txt", "-t", image, "--created", created],
+      ["attach", image, "app.txt", "--artifact-type", "application/x-note"],
+    ];
+    for (const args of runs) expect((await stowage(args, { cwd: directory })).stderr).toBe("");
+  }
 });
 
 afterAll(() => remove());
 
 /** A layout with the tags v1 to v3, made a day apart, each with a referrer. */
 async function layoutWithTags(name: string): Promise<string> {
-  for (let day = 1; day <= 3; day++) {
-    await writeFile(join(directory, "app.txt"), `the application, version ${day}`);
-    const built = await stowage(
-      ["build", "app.txt:/app.txt", "-t", `oci:${name}:v${day}`, "--created", `2024-01-0${day}T00:00:00Z`],
-      { cwd: directory },
-    );
-    expect(built.stderr).toBe("");
-    const attached = await stowage(
-      ["attach", `oci:${name}:v${day}`, "app.txt", "--artifact-type", "application/x-note"],
-      { cwd: directory },
-    );
-    expect(attached.code).toBe(0);
-  }
+  await cp(join(directory, "template"), join(directory, name), { recursive: true });
   return name;
 }
 
