@@ -19,7 +19,8 @@ export function createdAt(text: string | undefined, environment: NodeJS.ProcessE
   if (/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/.test(text)) {
     // Date takes the 30th of February for the 2nd of March.
     const day = new Date(`${text.slice(0, 10)}T00:00:00Z`);
-    if (Number.isNaN(day.getTime()) || day.toISOString().startsWith(text.slice(0, 10))) return formatTime(new Date(text));
+    if (Number.isNaN(day.getTime()) || day.toISOString().startsWith(text.slice(0, 10)))
+      return formatTime(new Date(text));
   }
   throw new OciError(
     "INVALID",

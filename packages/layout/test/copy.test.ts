@@ -148,7 +148,9 @@ describe("a copy that cannot be completed", () => {
     const events: CopyEvent[] = [];
     const options = { tags: ["v1"], onEvent: (event: CopyEvent) => void events.push(event) };
     const error = await failure(copy(memory, target, root, options), "NOT_FOUND");
-    expect(error.message).toMatch(/^cannot copy sha256:\S+ from memory to oci:\S+: manifests\[1\] > (config|layers\[0\]): /);
+    expect(error.message).toMatch(
+      /^cannot copy sha256:\S+ from memory to oci:\S+: manifests\[1\] > (config|layers\[0\]): /,
+    );
     expect(events.filter((event) => event.type === "failed").length).toBeGreaterThan(0);
     expect(await all(target.tags())).toEqual([]);
     expect(await target.has(root)).toBe(false);

@@ -3,18 +3,28 @@ import { type FileHandle, lstat, mkdir, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
-import { type Digest, digestAlgorithm, digestEncoded, Hasher } from "../model/digest.js";
+import { type Digest, digestAlgorithm, digestEncoded, Hasher, isVerifiable } from "../model/digest.js";
 import { OciError, systemError, systemErrorCode } from "../model/errors.js";
 import { verified } from "../model/verified.js";
 import {
   inLargeChunks,
   openRegularFile,
+  readAtOnce,
   readChunks,
   removeFile,
   replaceFile,
   untilAborted,
   writeFully,
 } from "./files.js";
+
+/** The largest blob that is read without giving way, in bytes. */
+const SMALL = 16 * 1024;
+
+function isContentOf(bytes: Uint8Array, digest: Digest): boolean {
+  const hasher = Hasher.for(digest);
+  hasher.update(bytes);
+  return hasher.digest() === digest;
+}
 
 /** What storing a blob may be told, and may tell. */
 export interface StoreOptions {
@@ -59,6 +69,13 @@ export class BlobDirectory {
     }
   }
 
+  /** The verified content of a blob of a few kilobytes, or undefined where it is larger, absent or damaged; {@link read} says which. */
+  readSmall(descriptor: Descriptor): Uint8Array | undefined {
+    if (descriptor.size > SMALL || !isVerifiable(descriptor.digest)) return undefined;
+    const bytes = readAtOnce(this.path(descriptor.digest), descriptor.size);
+    return bytes !== undefined && isContentOf(bytes, descriptor.digest) ? bytes : undefined;
+  }
+
   /** The verified content; from an offset only its length is checked. */
   async *read(descriptor: Descriptor, from: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
     const path = this.path(descriptor.digest);
@@ -69,7 +86,7 @@ export class BlobDirectory {
           "MISMATCH",
           `${descriptor.digest} at ${path} has ${size} bytes; its descriptor says ${descriptor.size}`,
         );
-      const chunks = readChunks(handle, from, signal);
+      const chunks = readChunks(handle, from, signal, size);
       yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
       // A reader that fails before it asks for the first chunk leaves the file to us.

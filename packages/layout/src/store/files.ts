@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { type FileHandle, open, rename, unlink } from "node:fs/promises";
 import type { Bytes } from "../content.js";
 import { OciError, systemError, systemErrorCode } from "../model/errors.js";
@@ -30,23 +30,49 @@ export async function openRegularFile(
   return { handle, size: stat.size };
 }
 
-/** The bytes of an open file from `from` on, in chunks of {@link CHUNK_SIZE}. Closes the file, however it ends. */
+/**
+ * The bytes of an open file from `from` on, in chunks of {@link CHUNK_SIZE}. Closes the file, however it ends. Where the
+ * size of the file is known, a small one takes little memory and one read.
+ */
 export async function* readChunks(
   handle: FileHandle,
   from = 0,
   signal?: AbortSignal,
+  size = Number.MAX_SAFE_INTEGER,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     for (let position = from; ; ) {
       signal?.throwIfAborted();
-      const buffer = Buffer.allocUnsafeSlow(CHUNK_SIZE);
-      const { bytesRead } = await handle.read(buffer, 0, CHUNK_SIZE, position);
+      // One byte more than there should be, to see the end, and a file that grows.
+      const length = Math.min(CHUNK_SIZE, Math.max(size - position, 0) + 1);
+      const buffer = Buffer.allocUnsafeSlow(length);
+      const { bytesRead } = await handle.read(buffer, 0, length, position);
       if (bytesRead === 0) return;
-      yield bytesRead === CHUNK_SIZE ? buffer : buffer.subarray(0, bytesRead);
+      yield bytesRead === length ? buffer : buffer.subarray(0, bytesRead);
       position += bytesRead;
+      if (position === size && bytesRead < length) return;
     }
   } finally {
     await handle.close();
+  }
+}
+
+/**
+ * The bytes of a regular file of `size` bytes, in one go and without giving way to anything else: for a file of a few
+ * kilobytes, of which thousands are read, that takes a tenth of the time. Undefined where it is no such file, for whatever reason.
+ */
+export function readAtOnce(path: string, size: number): Uint8Array | undefined {
+  let file: number | undefined;
+  try {
+    file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+    const stat = fstatSync(file);
+    if (!stat.isFile() || stat.size !== size) return undefined;
+    const buffer = Buffer.allocUnsafeSlow(size);
+    return readSync(file, buffer, 0, size, 0) === size ? buffer : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 

@@ -25,8 +25,11 @@ export function parseIndex(bytes: Uint8Array, where: string): LayoutIndex {
   return checkIndex(parseJsonObject(bytes, where), where);
 }
 
-/** Returns `value` as the content of an `index.json`, or fails with `INVALID`. */
-export function checkIndex(value: unknown, where: string): LayoutIndex {
+/**
+ * Returns `value` as the content of an `index.json`, or fails with `INVALID`. An entry that is also one of `before`, an
+ * index that was checked, is not checked again.
+ */
+export function checkIndex(value: unknown, where: string, before?: LayoutIndex): LayoutIndex {
   if (!isJsonObject(value)) throw new OciError("INVALID", `${where} is not an object`);
   if (value.schemaVersion !== 2)
     throw new OciError("INVALID", `${where} has schemaVersion ${JSON.stringify(value.schemaVersion)}, not 2`);
@@ -35,10 +38,26 @@ export function checkIndex(value: unknown, where: string): LayoutIndex {
   if (value.manifests !== null && !Array.isArray(value.manifests))
     throw new OciError("INVALID", `${where} has no manifests array`);
   parseAnnotations(value.annotations, where);
-  const manifests = (value.manifests ?? []).map((entry: unknown, at: number) =>
-    parseDescriptor(entry, `manifests[${at}] of ${where}`),
-  );
+  const known = before?.manifests ?? [];
+  let next = 0;
+  const manifests = (value.manifests ?? []).map((entry: unknown, at: number) => {
+    // A change leaves most entries where they are, one further up or one further down.
+    if (known[next] !== entry && known[next + 1] === entry) next++;
+    const same = known[next];
+    if (same === undefined || same !== entry) return checkEntry(entry, where, at);
+    next++;
+    return same;
+  });
   return { ...value, schemaVersion: 2, manifests };
+}
+
+/** The place is put into words only where there is something to say about it: an index may have a hundred thousand entries. */
+function checkEntry(entry: unknown, where: string, at: number): Descriptor {
+  try {
+    return parseDescriptor(entry, where);
+  } catch {
+    return parseDescriptor(entry, `manifests[${at}] of ${where}`);
+  }
 }
 
 /** The `org.opencontainers.image.ref.name` of an entry: a tag, or a full image name, or anything else. */

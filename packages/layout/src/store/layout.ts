@@ -3,9 +3,12 @@ import { join, resolve as resolvePath } from "node:path";
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, Hasher } from "../model/digest.js";
-import { isOciError, OciError, systemError } from "../model/errors.js";
-import { encodeJson } from "../model/manifest.js";
+import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
+import { encodeJson, type Manifest } from "../model/manifest.js";
+import { readManifest } from "../model/verified.js";
 import { BlobDirectory } from "./blobs.js";
+import { DERIVED_INDEX, DerivedFile, WORTHWHILE } from "./derived-file.js";
+import type { DerivedIndex } from "./derived-index.js";
 import { readSmallFile, replaceFile } from "./files.js";
 import { IndexFile, writeSynced } from "./index-file.js";
 import { emptyIndex, type LayoutIndex } from "./index-json.js";
@@ -19,7 +22,7 @@ export interface LayoutOptions {
 }
 
 /** What a directory may hold and still become a layout: the traces of a layout that is just being made. */
-const OWN_NAMES: ReadonlySet<string> = new Set(["oci-layout", "index.json", "blobs", "ingest"]);
+const OWN_NAMES: ReadonlySet<string> = new Set(["oci-layout", "index.json", "blobs", "ingest", DERIVED_INDEX]);
 
 /** One file object per directory, so that all changes of this process queue up in one place. */
 const indexFiles = new Map<string, WeakRef<IndexFile>>();
@@ -35,6 +38,7 @@ export class Layout extends IndexedTarget {
   readonly name: string;
   readonly #blobs: BlobDirectory;
   readonly #indexFile: IndexFile;
+  readonly #derivedFile: DerivedFile;
 
   private constructor(path: string, directory: string, options: LayoutOptions) {
     super();
@@ -42,6 +46,7 @@ export class Layout extends IndexedTarget {
     this.name = `oci:${path}`;
     this.#blobs = new BlobDirectory(directory);
     this.#indexFile = sharedIndexFile(directory, this.#blobs.ingest, options);
+    this.#derivedFile = new DerivedFile(directory, this.#blobs.ingest);
   }
 
   /**
@@ -58,7 +63,8 @@ export class Layout extends IndexedTarget {
     await checkVersion(path);
     const layout = new Layout(path, directory, options);
     try {
-      await layout.index();
+      // What was derived from index.json was derived after it had been checked.
+      if ((await layout.#derivedFile.current()) === undefined) await layout.index();
     } catch (error) {
       if (!isOciError(error, "NOT_FOUND")) throw error;
       throw new OciError("INVALID", `${path} is no OCI image layout: it has no file index.json`, { cause: error });
@@ -98,6 +104,52 @@ export class Layout extends IndexedTarget {
     return this.#indexFile.read();
   }
 
+  protected override async about(
+    reference: string,
+    purpose: "entry" | "referrers",
+    options: Abortable,
+  ): Promise<LayoutIndex> {
+    const found = await this.#fromDerived((derived) => derived.about(reference));
+    if (found !== undefined) return found;
+    const index = await this.index(options);
+    if (purpose === "entry" || index.manifests.length < WORTHWHILE) return index;
+    await this.#derivedFile.refresh(
+      () => this.#indexFile.readBytes(),
+      async (descriptor) => {
+        options.signal?.throwIfAborted();
+        return this.#manifest(descriptor);
+      },
+    );
+    return (await this.#fromDerived((derived) => derived.about(reference))) ?? index;
+  }
+
+  protected override async namedEntries(options: Abortable): Promise<LayoutIndex> {
+    return (await this.#fromDerived((derived) => derived.named())) ?? this.index(options);
+  }
+
+  /** What the derived index answers, or undefined where there is none for index.json as it stands. */
+  async #fromDerived(ask: (derived: DerivedIndex) => Promise<LayoutIndex>): Promise<LayoutIndex | undefined> {
+    const derived = await this.#derivedFile.current();
+    if (derived === undefined) return undefined;
+    try {
+      return await ask(derived);
+    } catch (error) {
+      // Another process has just replaced it, or somebody has tampered with it.
+      if (isOciError(error) || systemErrorCode(error) !== undefined) return undefined;
+      throw error;
+    }
+  }
+
+  /** A manifest, or undefined where it is absent or damaged. */
+  async #manifest(descriptor: Descriptor): Promise<Manifest | undefined> {
+    try {
+      return (await readManifest(this, descriptor)).manifest;
+    } catch (error) {
+      if (isOciError(error)) return undefined;
+      throw error;
+    }
+  }
+
   async update(change: IndexChange, options: Abortable = {}): Promise<LayoutIndex> {
     options.signal?.throwIfAborted();
     try {
@@ -119,6 +171,11 @@ export class Layout extends IndexedTarget {
 
   async *fetch(descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
     options.signal?.throwIfAborted();
+    const small = options.from === undefined ? this.#blobs.readSmall(descriptor) : undefined;
+    if (small !== undefined) {
+      if (small.byteLength > 0) yield small;
+      return;
+    }
     try {
       yield* this.#blobs.read(descriptor, options.from ?? 0, options.signal);
     } catch (error) {
