@@ -66,7 +66,8 @@ export async function verify(
     options,
   )) {
     if (node.relation === "root") root = names.get(node.descriptor.digest) ?? node.descriptor.digest;
-    if (node.relation === "referrer") counts.referrers++;
+    // Where a whole layout is verified, a referrer is one of the entries to start from.
+    if (node.relation === "referrer" || node.manifest?.subject !== undefined) counts.referrers++;
     const found = isManifestType(node.descriptor.mediaType)
       ? await checkManifest(source, node, options)
       : await checkBlob(source, node, options);

@@ -142,6 +142,24 @@ describe("an archive that is written", () => {
     expect([...needed].every((name) => names.includes(name))).toBe(true);
   });
 
+  it("carries no time, user or mode of this machine", async () => {
+    const path = join(await temporaryDirectory(), "x.tar");
+    await writeArchive(path, await fullStore());
+    const environment = { ...process.env, TZ: "UTC", LC_ALL: "C" };
+    const text = execFileSync("tar", ["--numeric-owner", "-tvf", path], { encoding: "utf8", env: environment });
+    const attributes = text
+      .trim()
+      .split("\n")
+      .map((line) =>
+        line
+          .replace(/ +\d+ (?=1970)/, " ")
+          .split(" ")
+          .slice(0, 4)
+          .join(" "),
+      );
+    expect(new Set(attributes)).toEqual(new Set(["-rw-r--r-- 0/0 1970-01-01 00:00"]));
+  });
+
   it("holds what was copied by digest without a tag", async () => {
     const store = await fullStore();
     const root = await store.resolve("v1");

@@ -26,6 +26,11 @@ export async function builtPackage(): Promise<string> {
   const url = pathToFileURL(join(target, "index.js")).href;
   if (await stat(target).catch(() => undefined)) return url;
   await mkdir(cache, { recursive: true });
+  for (const name of await readdir(cache)) {
+    const old = await stat(join(cache, name)).catch(() => undefined);
+    if (old !== undefined && Date.now() - old.mtimeMs > 86_400_000)
+      await rm(join(cache, name), { recursive: true, force: true });
+  }
   const temporary = await mkdtemp(join(cache, "making-"));
   await writeFile(join(temporary, "package.json"), '{"type":"module"}');
   const compilerOptions: ts.CompilerOptions = {

@@ -19,6 +19,7 @@ import {
   bytesOf,
   failure,
   filesBelow,
+  named,
   pushBytes,
   pushImage,
   pushIndex,
@@ -78,6 +79,17 @@ describe("a copy", () => {
     const report = await copy(again, target, root);
     expect(report).toMatchObject({ written: 0, present: written, bytes: 0 });
     expect(again.fetched.size).toBe(3);
+  });
+
+  it("without a tag leaves an entry without a name at the target, and under a name that is there no second one", async () => {
+    const memory = new MemoryStore();
+    const root = await pushImage(memory);
+    const target = await newLayout();
+    await copy(memory, target, root);
+    expect((await target.index()).manifests).toEqual([root]);
+    await copy(memory, target, root, { tags: ["v1"] });
+    await copy(memory, target, root);
+    expect((await target.index()).manifests).toEqual([named(root, "v1"), root]);
   });
 
   it("moves a part that two manifests share once", async () => {

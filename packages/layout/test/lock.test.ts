@@ -49,7 +49,7 @@ async function ownOwner(): Promise<Record<string, unknown>> {
 const anHourAgo = new Date(Date.now() - 3_600_000);
 
 describe("many processes on one layout", () => {
-  it("sixteen that add a hundred tags each leave sixteen hundred", async () => {
+  it("sixteen that add a hundred tags each leave sixteen hundred", { timeout: 240_000 }, async () => {
     const path = await newLayout();
     const children = await Promise.all(
       Array.from({ length: 16 }, (_, at) => Child.start("tag", path, `child${at}`, "100", at % 2 === 0 ? "1" : "10")),
@@ -64,7 +64,9 @@ describe("many processes on one layout", () => {
     await expectClean(layout);
   });
 
-  it("killed again and again at random moments lose nothing they had committed, and hold up nobody", async () => {
+  it("killed again and again at random moments lose nothing they had committed, and hold up nobody", {
+    timeout: 240_000,
+  }, async () => {
     const path = await newLayout();
     const writers = new Set<Child>();
     const printed: string[] = [];

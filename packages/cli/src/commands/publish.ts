@@ -1,4 +1,4 @@
-import { formatLocation, type Location, type RegistryLocation } from "@stowage/layout";
+import { formatLocation, isOciError, type Location, type RegistryLocation } from "@stowage/layout";
 import { publish } from "@stowage/registry";
 import { defineCommand, UsageError } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
@@ -45,7 +45,10 @@ export const publishCommand = defineCommand({
         onEvent: followCopy(progress),
       }).finally(() => progress.stop());
       for (const { reference, error, report: copied } of report.targets) {
-        if (error !== undefined) note(context, `not published: ${reference}: ${(error as Error).message}`);
+        if (error !== undefined) {
+          note(context, `not published: ${reference}: ${(error as Error).message}`);
+          if (isOciError(error) && error.hint !== undefined) context.err.write(`  ${error.hint}\n`);
+        }
         for (const failure of copied?.failures ?? [])
           note(
             context,

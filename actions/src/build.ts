@@ -1,0 +1,183 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type BaseImage, type BuildOptions, type BuildResult, build, compressions, parseMapping } from "@stowage/image";
+import { copy, createdAt, formatLocation, formatPlatform, Layout, type Location, type Target } from "@stowage/layout";
+import type { OpenOptions } from "@stowage/registry";
+import {
+  annotations,
+  argv,
+  atLeastOne,
+  choice,
+  flag,
+  InputError,
+  lines,
+  names,
+  pairs,
+  parsed,
+  text,
+} from "./inputs.js";
+import { locationOf, platform, registries, resolveLocation, withSource, withTarget } from "./locations.js";
+import { count, formatSize, info } from "./log.js";
+import { pinned, setOutputs } from "./outputs.js";
+import { run } from "./run.js";
+import { writeSummary } from "./summary.js";
+
+await run("build", async ({ signal }) => {
+  const inputs = readInputs();
+  const reach = registries(signal);
+  try {
+    const result = await withBase(inputs.base, reach.open, (base) =>
+      buildInto(inputs.targets, inputs.tags, { ...inputs.options, base, signal }, reach.open),
+    );
+    await report(result, inputs);
+  } finally {
+    await reach.close();
+  }
+});
+
+interface BuildInputs {
+  readonly targets: readonly [Location, ...Location[]];
+  readonly tags: readonly string[];
+  readonly base: Location | undefined;
+  readonly options: BuildOptions;
+  readonly summary: boolean;
+}
+
+function readInputs(): BuildInputs {
+  const created = parsed("created", () => createdAt(text("created")));
+  const base = text("base");
+  const [first, ...others] = atLeastOne("target", lines("target"));
+  const targets = [locationOf("target", first), ...others.map((value) => locationOf("target", value))] as const;
+  const tags = names("tags");
+  if (tags.length > 0 && targets[0].kind !== "layout") {
+    throw new InputError("tags", `${formatLocation(targets[0])} is no layout, and only a layout gets more tags`, {
+      hint: "Name a layout first in target, or a target for each tag.",
+    });
+  }
+  const options: BuildOptions = {
+    files: lines("files").map((value) => parsed("files", () => parseMapping(value))),
+    layers: lines("layer").map((tar) => ({ tar })),
+    cwd: text("directory"),
+    ignore: lines("ignore"),
+    platform: platform("platform"),
+    annotations: annotations("annotations"),
+    created: created === undefined ? undefined : new Date(created),
+    compression: choice("compression", compressions),
+    modes: flag("keep-modes", false) ? "exact" : "normal",
+    ...configInputs(),
+  };
+  return {
+    targets,
+    tags,
+    base: base === undefined ? undefined : locationOf("base", base),
+    options,
+    summary: flag("summary", true),
+  };
+}
+
+/** What the image runs, and how. */
+function configInputs(): Partial<BuildOptions> {
+  return {
+    entrypoint: argv("entrypoint"),
+    cmd: argv("cmd"),
+    env: lines("env"),
+    workdir: text("workdir"),
+    user: text("user"),
+    labels: pairs("labels"),
+    exposedPorts: lines("expose"),
+    volumes: lines("volume"),
+    stopSignal: text("stop-signal"),
+  };
+}
+
+function withBase<T>(
+  location: Location | undefined,
+  open: OpenOptions,
+  use: (base: BaseImage | undefined) => Promise<T>,
+): Promise<T> {
+  if (location === undefined) return use(undefined);
+  return withSource(location, open, async (source) =>
+    use({
+      source,
+      reference: await resolveLocation(source, location, open),
+      name: location.kind === "registry" ? formatLocation(location) : undefined,
+    }),
+  );
+}
+
+/** Builds into the first target and copies from there into the others. What is no layout gets the image from a layout that is removed again. */
+async function buildInto(
+  targets: readonly [Location, ...Location[]],
+  tags: readonly string[],
+  options: BuildOptions,
+  open: OpenOptions,
+): Promise<BuildResult> {
+  const [first, ...others] = targets;
+  if (first.kind === "layout") {
+    return withTarget(first, open, async (target) => {
+      const layout = target as Layout;
+      const result = await build(layout, { ...options, tags: [...tagOf(first), ...tags] });
+      await copyTo(layout, result, others, open);
+      return result;
+    });
+  }
+  const directory = await mkdtemp(join(process.env.RUNNER_TEMP || tmpdir(), "stowage-build-"));
+  try {
+    const layout = await Layout.create(directory);
+    const result = await build(layout, options);
+    await copyTo(layout, result, targets, open);
+    return result;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function copyTo(
+  layout: Layout,
+  result: BuildResult,
+  targets: readonly Location[],
+  open: OpenOptions,
+): Promise<void> {
+  for (const location of targets) {
+    await withTarget(location, open, (target: Target) =>
+      copy(layout, target, result.descriptor, { signal: open.signal, tags: tagOf(location), referrers: "none" }),
+    );
+  }
+}
+
+function tagOf(location: Location): string[] {
+  const { tag } = location.kind === "registry" ? location.reference : location;
+  return tag === undefined ? [] : [tag];
+}
+
+async function report(result: BuildResult, { targets, tags, summary }: BuildInputs): Promise<void> {
+  const { descriptor } = result;
+  const system = formatPlatform(result.platform);
+  const [first] = targets;
+  const references = targets.map((target) => pinned(target, descriptor));
+  setOutputs({
+    digest: descriptor.digest,
+    descriptor,
+    reference: references[0],
+    references,
+    layout: first.kind === "layout" ? first.path : "",
+    platform: system,
+  });
+  const size = result.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
+  const layers = `${count(result.layers.length, "layer")}, ${formatSize(size)}`;
+  for (const target of targets) info(`built ${formatLocation(target)} ${system} ${descriptor.digest} (${layers})`);
+  if (!summary) return;
+  await writeSummary({
+    heading: "Image built",
+    columns: ["Target", "Tags", "Platform", "Digest", "Size", "Layers"],
+    rows: targets.map((target, index) => [
+      formatLocation(target),
+      [...tagOf(target), ...(index === 0 ? tags : [])].join(", "),
+      system,
+      descriptor.digest,
+      formatSize(size),
+      String(result.layers.length),
+    ]),
+  });
+}

@@ -1,0 +1,113 @@
+import * as core from "@actions/core";
+import { OciError, type OciErrorOptions, parseJson } from "@stowage/layout";
+
+/** What a workflow gave as an input is wrong. */
+export class InputError extends OciError {
+  constructor(input: string, problem: string, options?: OciErrorOptions) {
+    super("INVALID", `input ${input}: ${problem}`, options);
+  }
+}
+
+/** The text of an input without blanks around it; undefined where the workflow does not give it. */
+export function text(name: string): string | undefined {
+  return core.getInput(name) || undefined;
+}
+
+/** Like {@link text}. Fails with an {@link InputError} where the workflow does not give it: the runner does not check that. */
+export function required(name: string): string {
+  const value = text(name);
+  if (value === undefined) throw new InputError(name, "it is required");
+  return value;
+}
+
+/** The lines of an input without blanks around them; lines that are blank are left out. */
+export function lines(name: string): string[] {
+  return items(core.getInput(name), /[\r\n]/);
+}
+
+/** Like {@link lines}, and commas separate as well. For names that cannot hold one. */
+export function names(name: string): string[] {
+  return items(core.getInput(name), /[\r\n,]/);
+}
+
+function items(value: string, separator: RegExp): string[] {
+  return value
+    .split(separator)
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+}
+
+/** A list that must not be empty. */
+export function atLeastOne(name: string, values: readonly string[]): readonly [string, ...string[]] {
+  if (values.length === 0) throw new InputError(name, "it is required");
+  return values as [string, ...string[]];
+}
+
+/** `KEY=VALUE` lines as an object. */
+export function pairs(name: string): Record<string, string> {
+  return toPairs(name, lines(name));
+}
+
+/** The levels that docker/metadata-action writes before an annotation; without any it is `manifest`. */
+const LEVELS = /^((?:(?:manifest|index)(?:-descriptor)?)(?:,(?:manifest|index)(?:-descriptor)?)*):/;
+
+/**
+ * `KEY=VALUE` lines as an object, as docker/metadata-action writes its output `annotations`: a line may start with the levels
+ * it is for. Those that are not for the manifest are left out.
+ */
+export function annotations(name: string): Record<string, string> {
+  const own = lines(name).flatMap((line) => {
+    const levels = LEVELS.exec(line)?.[1];
+    if (levels === undefined) return [line];
+    return levels.split(",").includes("manifest") ? [line.slice(levels.length + 1)] : [];
+  });
+  return toPairs(name, own);
+}
+
+function toPairs(name: string, texts: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    texts.map((line) => {
+      const equals = line.indexOf("=");
+      if (equals < 1) throw new InputError(name, `${JSON.stringify(line)} is not KEY=VALUE`);
+      return [line.slice(0, equals), line.slice(equals + 1)];
+    }),
+  );
+}
+
+/** True or false, as YAML 1.2 writes them. */
+export function flag(name: string, fallback: boolean): boolean {
+  const value = text(name);
+  if (value === undefined) return fallback;
+  if (/^(true|True|TRUE)$/.test(value)) return true;
+  if (/^(false|False|FALSE)$/.test(value)) return false;
+  throw new InputError(name, `${JSON.stringify(value)} is neither true nor false`);
+}
+
+/** One of the words; the first where the workflow does not give the input. */
+export function choice<const T extends string>(name: string, words: readonly [T, ...T[]] | readonly T[]): T {
+  const value = text(name) ?? words[0];
+  const found = words.find((word) => word === value);
+  if (found === undefined) throw new InputError(name, `${JSON.stringify(value)} is none of ${words.join(", ")}`);
+  return found;
+}
+
+/** A command: one argument a line, or a JSON array of strings. Undefined where the workflow does not give it. */
+export function argv(name: string): readonly string[] | undefined {
+  const value = text(name);
+  if (value?.startsWith("[") !== true) return value === undefined ? undefined : lines(name);
+  const array = parsed(name, () => parseJson(Buffer.from(value), "it"));
+  if (Array.isArray(array) && array.every((item) => typeof item === "string")) return array;
+  throw new InputError(name, `${JSON.stringify(value)} is not a JSON array of strings`);
+}
+
+/** Calls `parse`; what it finds wrong with its text is what the workflow gave as this input. */
+export function parsed<T>(name: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (error instanceof OciError && !(error instanceof InputError)) {
+      throw new InputError(name, error.message, { hint: error.hint, cause: error });
+    }
+    throw error;
+  }
+}

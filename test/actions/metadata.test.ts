@@ -1,0 +1,113 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type ActionName, actionNames, actionsFolder, Job, metadataOf } from "./runner.js";
+
+const command = fileURLToPath(new URL("../../packages/cli/bin/stowage.js", import.meta.url));
+
+/** Inputs without which an action does nothing; with them it gets to its end. */
+const minimal: Record<ActionName, Record<string, string>> = {
+  build: { files: "app", target: "oci:out:v1" },
+  attach: { subject: "oci:out:v1", "artifact-type": "application/vnd.acme.note" },
+  publish: { source: "oci:out:v1", references: "127.0.0.1:1/acme/app:v1" },
+};
+
+/** The inputs that are not options of the command line, and the options that are no inputs. */
+const onlyInput = {
+  build: ["annotations", "labels", "summary", "tags"],
+  attach: ["annotations", "summary"],
+  publish: ["password", "summary", "username"],
+};
+const onlyOption = {
+  build: ["annotation", "label"],
+  attach: ["annotation"],
+  publish: [],
+};
+/** What is about the command line itself. */
+const commonOptions = ["help", "json", "quiet", "version"];
+
+describe.each(actionNames)("%s", (action) => {
+  const metadata = metadataOf(action);
+  let job: Job;
+  beforeAll(async () => {
+    job = await Job.start();
+    await job.write("app/hello.txt", "hello\n");
+    if (action !== "build") expect(await job.step("build", { inputs: minimal.build })).toMatchObject({ code: 0 });
+  });
+  afterAll(() => job.end());
+
+  it("runs on Node 24, from a script that is there", () => {
+    expect(metadata.runs.using).toBe("node24");
+    expect(existsSync(resolve(actionsFolder, action, metadata.runs.main))).toBe(true);
+  });
+
+  it("has a name, a description and an icon, and describes each input and output", () => {
+    expect(metadata.name).toBe(`Stowage ${action}`);
+    expect(metadata.branding).toEqual({ icon: expect.any(String), color: "blue" });
+    for (const [name, { description }] of Object.entries({ ...metadata.inputs, ...metadata.outputs })) {
+      expect(name).toMatch(/^[a-z]+(-[a-z]+)*$/);
+      expect(description).toMatch(/\w/);
+    }
+  });
+
+  it("reads every input it declares, and no other", async () => {
+    const recorder = `
+      import { appendFileSync } from "node:fs";
+      process.env = new Proxy(process.env, {
+        get(env, name) {
+          if (String(name).startsWith("INPUT_")) appendFileSync(${JSON.stringify(join(job.root, `${action}.reads`))}, name + "\\n");
+          return env[name];
+        },
+      });`;
+    await job.step(action, {
+      inputs: minimal[action],
+      nodeArguments: ["--import", `data:text/javascript,${encodeURIComponent(recorder)}`],
+    });
+    const read = new Set(
+      readFileSync(join(job.root, `${action}.reads`), "utf8")
+        .trim()
+        .split("\n"),
+    );
+    const declared = Object.keys(metadata.inputs).map((name) => `INPUT_${name.toUpperCase()}`);
+    expect([...read].sort()).toEqual(declared.sort());
+  });
+
+  it("sets every output it declares, and no other", async () => {
+    const { outputs } = await job.step(action, { inputs: minimal[action] });
+    expect(Object.keys(outputs).sort()).toEqual(Object.keys(metadata.outputs).sort());
+  });
+
+  it("names its inputs as the command line names its options", () => {
+    const help = execFileSync(process.execPath, [command, action, "--help"], { encoding: "utf8", timeout: 30_000 });
+    const positionals = [...(/Positionals:\n((?: {2}.*\n)+)/.exec(help)?.[1] ?? "").matchAll(/^ {2}([a-z]+) /gm)];
+    const options = [...help.matchAll(/^ +(?:-\w, )?--([a-z-]+) /gm)];
+    const names = [...positionals, ...options].map((match) => match[1] as string);
+    const inputs = Object.keys(metadata.inputs);
+    expect(names.length).toBeGreaterThan(5);
+    expect(inputs.filter((name) => !names.includes(name)).sort()).toEqual(onlyInput[action]);
+    expect(names.filter((name) => !inputs.includes(name)).sort()).toEqual(
+      [...onlyOption[action], ...commonOptions].sort(),
+    );
+  });
+});
+
+describe("README.md", () => {
+  it("has the inputs and outputs that the action.yml files declare", () => {
+    expect(() =>
+      execFileSync(process.execPath, [join(actionsFolder, "readme.mjs"), "--check"], {
+        stdio: "pipe",
+        timeout: 30_000,
+      }),
+    ).not.toThrow();
+  });
+
+  it("tells the permissions of each action", () => {
+    const text = readFileSync(join(actionsFolder, "README.md"), "utf8");
+    for (const action of actionNames) {
+      const section = text.slice(text.indexOf(`\n## ${action}\n`));
+      expect(section.slice(section.indexOf("### Permissions"), section.indexOf("\n## ", 5))).toContain("permissions:");
+    }
+  });
+});
