@@ -8,7 +8,9 @@ const names = [...help.stdout.matchAll(/^ {2}stowage ([a-z]+)/gm)].map((match) =
 describe("stowage --help", () => {
   it("names every command, and ends well", () => {
     expect(help.code).toBe(0);
-    expect(names).toEqual("build attach copy publish list inspect tree tag untag verify serve completion".split(" "));
+    expect(names).toEqual(
+      "build attach copy publish list inspect tree tag untag verify du serve completion".split(" "),
+    );
   });
 
   it("is what the README's table names", () => {

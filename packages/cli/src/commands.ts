@@ -3,6 +3,7 @@ import { attachCommand } from "./commands/attach.js";
 import { buildCommand } from "./commands/build.js";
 import { completionCommand } from "./commands/completion.js";
 import { copyCommand } from "./commands/copy.js";
+import { duCommand } from "./commands/du.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { publishCommand } from "./commands/publish.js";
@@ -23,6 +24,7 @@ export const commands: readonly AnyCommand[] = [
   tagCommand,
   untagCommand,
   verifyCommand,
+  duCommand,
   serveCommand,
   completionCommand,
 ];

@@ -21,6 +21,7 @@ export {
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
+export { du, type LayoutUsage, type Usage } from "./du.js";
 export { type Inspection, inspect } from "./inspect.js";
 export { type ListedTag, type ListOptions, list, platformsOf } from "./list.js";
 export {
