@@ -2,6 +2,7 @@ import { mkdir, readFile, rm, stat, symlink, unlink, writeFile } from "node:fs/p
 import { join } from "node:path";
 import {
   type Descriptor,
+  type Digest,
   descriptorOf,
   emptyBytes,
   emptyDescriptor,
@@ -11,7 +12,8 @@ import {
 } from "@stowage/layout";
 import { beforeEach, describe, expect, it } from "vitest";
 import { parseManifest } from "../src/model/manifest.js";
-import { derive, parseSubjects } from "../src/store/derive.js";
+import { type Derived, derive, parseSubjects } from "../src/store/derive.js";
+import { DerivedIndex } from "../src/store/derived-index.js";
 import {
   all,
   blobName,
@@ -229,6 +231,24 @@ describe("deriving", () => {
     // The new one, and the one that is absent.
     expect(reads).toBe(2);
     expect(second).toEqual(await derive(await layout.index(), "", new Map(), read));
+  });
+
+  it("tells digests apart that begin alike, whatever order they come in", async () => {
+    const alike = [7, 3, 9, 3, 1].map((digit, at) =>
+      named(
+        { mediaType: mediaTypes.octetStream, digest: `sha256:aaaaaaaa${String(digit).repeat(56)}` as Digest, size: at },
+        `n${at}`,
+      ),
+    );
+    const found = await derive({ schemaVersion: 2, manifests: alike }, "", new Map(), async () => undefined);
+    const { head, postings, entries } = found as Derived;
+    const index = new DerivedIndex(head, postings, async (offset, length) => entries.subarray(offset, offset + length));
+    for (const entry of alike) {
+      const same = alike.filter(({ digest }) => digest === entry.digest);
+      expect((await index.about(entry.digest)).manifests).toEqual(same);
+    }
+    expect((await index.named()).manifests).toEqual(alike);
+    expect((await index.about(`sha256:${"a".repeat(64)}`)).manifests).toEqual([]);
   });
 
   it("gives up where a name has more colons than anybody uses", async () => {

@@ -26,9 +26,15 @@ export interface Descriptor {
 
 const MEDIA_TYPE = /^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$/;
 
+let lastMediaType: string | undefined;
+
 /** True if `text` is a media type without parameters (RFC 6838, section 4.2). */
 export function isMediaType(text: string): boolean {
-  return MEDIA_TYPE.test(text);
+  // One after the other, most descriptors have the same.
+  if (text === lastMediaType) return true;
+  if (!MEDIA_TYPE.test(text)) return false;
+  lastMediaType = text;
+  return true;
 }
 
 /** Returns `text` if it is a media type, or fails with `INVALID`. */

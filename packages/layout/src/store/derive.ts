@@ -26,6 +26,8 @@ const MANIFEST_KEY = 16;
 export const SUBJECT = MANIFEST_KEY + KEY;
 /** Nobody names a thing with more colons, or mentions more digests at one entry; an index where somebody does is read whole. */
 const MAXIMUM_KEYS = 64;
+/** The most postings: a number of 32 bits and one of these fit into what a number holds exactly. */
+const PLACES = 2 ** 21;
 /** The largest head, in bytes. */
 export const MAXIMUM_HEAD = 64 * 1024;
 /** How many manifests are read at once. */
@@ -71,7 +73,8 @@ export async function derive(
     entries: entries.length,
     index: { ...index, manifests: [] },
   };
-  if (JSON.stringify(head).length > MAXIMUM_HEAD / 4) return undefined;
+  // A head too large or too many postings: index.json is read whole.
+  if (JSON.stringify(head).length > MAXIMUM_HEAD / 4 || postings.length / POSTING > PLACES) return undefined;
   return { head, postings: sorted(postings.take()), subjects: subjects.take(), entries: entries.take() };
 }
 
@@ -174,20 +177,24 @@ function distinct(keys: readonly Buffer[]): Buffer[] {
 /** The postings by key, then by offset, as they have to stand. */
 function sorted(postings: Buffer): Buffer {
   const count = postings.length / POSTING;
-  // Halves of keys as numbers: comparing those is several times as fast as comparing bytes.
-  const [high, low] = [new Uint32Array(count), new Uint32Array(count)];
-  for (let at = 0; at < count; at++) {
-    high[at] = postings.readUInt32BE(at * POSTING);
-    low[at] = postings.readUInt32BE(at * POSTING + 4);
-  }
-  // They were written in the order of their offsets, so their number stands for it.
-  const order = new Uint32Array(count)
-    .map((_, at) => at)
-    .sort((a, b) => {
-      return (high[a] as number) - (high[b] as number) || (low[a] as number) - (low[b] as number) || a - b;
-    });
+  // The first half of a key and the number of the posting, which stands for its offset, as one number: sorting numbers
+  // takes a tenth of the time that sorting by a function takes.
+  const order = new Float64Array(count);
+  for (let at = 0; at < count; at++) order[at] = postings.readUInt32BE(at * POSTING) * PLACES + at;
+  order.sort();
   const result = Buffer.allocUnsafeSlow(postings.length);
-  for (const [to, from] of order.entries()) postings.copy(result, to * POSTING, from * POSTING, (from + 1) * POSTING);
+  const place = (at: number): number => (order[at] as number) % PLACES;
+  const second = (from: number): number => postings.readUInt32BE(from * POSTING + 4);
+  for (let start = 0, end = 0; start < count; start = end) {
+    const half = Math.floor((order[start] as number) / PLACES);
+    let same = true;
+    for (end = start; end < count && Math.floor((order[end] as number) / PLACES) === half; end++)
+      same &&= second(place(end)) === second(place(start));
+    const places = Array.from({ length: end - start }, (_, at) => place(start + at));
+    if (!same) places.sort((a, b) => second(a) - second(b) || a - b);
+    for (const [at, from] of places.entries())
+      postings.copy(result, (start + at) * POSTING, from * POSTING, (from + 1) * POSTING);
+  }
   return result;
 }
 

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Abortable } from "../content.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
-import { encodeJson } from "../model/manifest.js";
 import type { IndexBytes } from "./derived-file.js";
 import { fileStamp } from "./file-stamp.js";
 import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.js";
@@ -157,7 +156,7 @@ export class IndexFile {
   async #replace(index: LayoutIndex, lock: Lock): Promise<void> {
     const temporary = join(this.#ingest, `index.json.${process.pid}-${Date.now()}`);
     try {
-      const bytes = encodeJson(index);
+      const bytes = Buffer.from(JSON.stringify(index));
       await writeSynced(temporary, bytes);
       if (!(await lock.held())) {
         throw new OciError(
