@@ -29,5 +29,7 @@ function registryErrorOf(error: unknown): RegistryError | undefined {
 
 /** Hints name the options and commands of the command line; here an option is an input, and another action logs in. */
 function inWorkflowWords(hint: string): string {
-  return hint.replace(/stowage login(?: [^\s,;]*[^\s,;.])?/g, "docker/login-action").replace(/--(?=[a-z])/g, "");
+  return hint
+    .replace(/(?:stowage|docker) login(?: [^\s,;]*[^\s,;.])?/g, "docker/login-action")
+    .replace(/--(?=[a-z])/g, "");
 }

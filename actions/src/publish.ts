@@ -115,9 +115,10 @@ async function report(
     repository: first === undefined ? "" : formatReference({ host: first.host, repository: first.repository }),
     platforms: contents.platforms,
   });
+  const shown = contentOnce();
   for (const { reference, report, error } of targets) {
     if (report === undefined) fail(error, `not published: ${reference}`);
-    else info(`published ${reference} ${descriptor.digest} (${contentOf(report)})`);
+    else info(`published ${reference} ${descriptor.digest} (${shown(report)})`);
     for (const lost of report?.failures ?? [])
       fail(lost.error, `not published: ${reference}: ${lost.path.join(" > ")}`);
   }
@@ -130,17 +131,23 @@ async function report(
   });
 }
 
-/** The tags of one repository share one copy, which only the first of them shows. */
 function rowsOf(targets: readonly PublishedReference[], digest: string, contents: Contents): string[][] {
-  const shown = new Set<string>();
+  const shown = contentOnce();
   return targets.map(({ reference, report, error }) => {
     const common = [reference, Object.keys(contents.platforms).join(", "), digest, formatSize(contents.size)];
-    if (report === undefined)
-      return [...common, `failed: ${error instanceof Error ? error.message : String(error)}`, ""];
-    const again = shown.has(report.target);
-    shown.add(report.target);
-    return [...common, again ? "the same copy" : contentOf(report), referrersOf(report)];
+    if (report !== undefined) return [...common, shown(report), referrersOf(report)];
+    return [...common, `failed: ${error instanceof Error ? error.message : String(error)}`, ""];
   });
+}
+
+/** What was copied. The tags of one repository share one copy, which counts with the first of them. */
+function contentOnce(): (report: CopyReport) => string {
+  const seen = new Set<string>();
+  return (report) => {
+    if (seen.has(report.target)) return "the same copy";
+    seen.add(report.target);
+    return contentOf(report);
+  };
 }
 
 function contentOf({ written, present, mounted, linked, bytes }: CopyReport): string {

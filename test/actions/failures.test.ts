@@ -138,7 +138,7 @@ describe.each(runtimes)("a failure under $title", ({ node }) => {
       expect(result.errors[0]?.properties.title).toBe(`stowage ${action}: ${title}`);
       expect(result.errors[0]?.data).toMatch(message);
       // No stack, and none of the command line's words.
-      expect(result.stdout).not.toMatch(/^\s+at |stowage login|--[a-z]/m);
+      expect(result.stdout).not.toMatch(/^\s+at |(?:stowage|docker) login|--[a-z]/m);
     },
   );
 

@@ -30,7 +30,7 @@ describe.each(runtimes)("build, attach and publish under $title", ({ node }) => 
       inputs: {
         files: "app:/app\n  notes, with comma.txt:/notes.txt  \n\n",
         target: "oci:out:v1",
-        tags: "latest, stable",
+        tags: "latest, ghcr.io/acme/app:stable",
         entrypoint: '["/app/server.js", "a b"]',
         cmd: "--one\n--two",
         env: "NAME=a=b\n \nOTHER=",
@@ -106,7 +106,8 @@ describe.each(runtimes)("build, attach and publish under $title", ({ node }) => 
     expect(JSON.parse(published.outputs.platforms as string)).toEqual({ "linux/arm64": digest });
     // One line for each image, not for each of its tags.
     expect(published.artifacts).toBe(`oci://${host}/acme/app:v1@${digest}\noci://${host}/acme/other:v1@${digest}\n`);
-    expect(published.log).toContain(`published ${host}/acme/app:latest ${digest}`);
+    expect(published.log).toContain(`published ${host}/acme/app:v1 ${digest} (6 written; `);
+    expect(published.log).toContain(`published ${host}/acme/app:latest ${digest} (the same copy)`);
 
     const client = new RegistryClient();
     try {

@@ -215,6 +215,27 @@ describe("copy and publish", () => {
     expect(report.referrers.copied).toBe(2);
   });
 
+  it("writes an archive to stdout, and nothing else", async () => {
+    await stowage(["copy", "oci:out:v1", "oci-archive:file.tar:v1"], { cwd });
+    const { code, stdout } = await stowage(["copy", "oci:out:v1", "oci-archive:-:v1"], { cwd });
+    expect(code).toBe(0);
+    expect(stdout).toBe((await readFile(join(cwd, "file.tar"))).toString("utf8"));
+  });
+
+  it("names an image for docker load only where it has a full name", async () => {
+    const names = async (source: string, target: string): Promise<unknown> => {
+      await stowage(["copy", source, target], { cwd });
+      const tar = await readFile(join(cwd, "docker.tar"), "latin1");
+      return JSON.parse(tar.slice(tar.indexOf('[{"Config"'), tar.lastIndexOf("}]") + 2))[0].RepoTags;
+    };
+    expect(await names("oci:out:v1", "docker-archive:docker.tar")).toEqual([]);
+    expect(await names("oci:out:v1", "docker-archive:docker.tar:acme/app:2")).toEqual(["docker.io/acme/app:2"]);
+    await stowage(["push", "oci:out:v1", `${served.host}/names/app:v1`], { cwd });
+    expect(await names(`${served.host}/names/app:v1`, "docker-archive:docker.tar")).toEqual([
+      `${served.host}/names/app:v1`,
+    ]);
+  });
+
   it("names the tag when a layout has several", async () => {
     const run = await stowage(["copy", "oci:out", "oci:x"], { cwd });
     expect(run.code).toBe(2);

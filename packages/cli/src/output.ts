@@ -1,9 +1,17 @@
+import { Writable } from "node:stream";
+import type { Location } from "@stowage/layout";
 import type { Context } from "./command.js";
 
 /** `value` as JSON on one line for a program, indented for a terminal. */
 export function printJson(context: Context, value: unknown): void {
   const indent = (context.out as { isTTY?: boolean }).isTTY === true ? 2 : undefined;
   context.out.write(`${JSON.stringify(value, errorsAsObjects, indent)}\n`);
+}
+
+/** Where an archive is written to stdout, that is the result; what else there is to say of it goes nowhere. */
+export function besideArchive(context: Context, targets: readonly Location[]): Context {
+  if (!targets.some((target) => target.kind !== "registry" && target.path === "-")) return context;
+  return { ...context, out: new Writable({ write: (_chunk, _encoding, done) => done() }) };
 }
 
 /** Prints `lines` to the result. */

@@ -35,7 +35,7 @@ import {
   withSource,
   withTarget,
 } from "../locations.js";
-import { count, formatSize, printJson, printLines } from "../output.js";
+import { besideArchive, count, formatSize, printJson, printLines } from "../output.js";
 import { type Progress, startProgress } from "../progress.js";
 import { tagFor } from "./copy.js";
 
@@ -135,7 +135,7 @@ export const buildCommand = defineCommand({
     const result = await withBase(args.base, open, (base) => buildInto(targets, { ...options, base }, open)).finally(
       () => progress.stop(),
     );
-    printResult(context, result, targets, args);
+    printResult(besideArchive(context, targets), result, targets, args);
     return 0;
   },
 });

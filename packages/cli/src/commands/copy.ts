@@ -1,14 +1,22 @@
-import { type CopyReport, copy, formatLocation, type Location, type ReferrersChoice } from "@stowage/layout";
+import {
+  type CopyReport,
+  copy,
+  formatLocation,
+  formatReference,
+  type Location,
+  type ReferrersChoice,
+} from "@stowage/layout";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
   locationArgument,
+  type OpenedRoot,
   openOptions,
   platformArgument,
   withRegistryOptions,
   withRoot,
   withTarget,
 } from "../locations.js";
-import { count, formatSize, note, printJson, printLines } from "../output.js";
+import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 
 export const copyCommand = defineCommand({
@@ -54,7 +62,7 @@ export const copyCommand = defineCommand({
       throw new UsageError(`--concurrency ${args.concurrency} is no number of blobs`);
     return withRoot(args.source, { open, platform: platformArgument(args.platform) }, async (root) => {
       const progress = startProgress(context, "copying", args.quiet || args.json);
-      const tag = tagFor(target, root.tag);
+      const tag = tagFor(target, root);
       const report = await withTarget(target, open, (destination) =>
         copy(root.source, destination, root.descriptor, {
           signal: context.signal,
@@ -67,7 +75,7 @@ export const copyCommand = defineCommand({
       ).finally(() => progress.stop());
       // Only now: an archive is complete when it is closed.
       return printReport(
-        context,
+        besideArchive(context, [target]),
         report,
         args,
         `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`,
@@ -76,10 +84,17 @@ export const copyCommand = defineCommand({
   },
 });
 
-/** The tag the root gets: what the target names, or else what the source called it. A target named by digest gets none. */
-export function tagFor(target: Location, sourceTag: string | undefined): string | undefined {
+/**
+ * The tag the root gets: what the target names, or else what the source called it. A target named by digest gets none, and
+ * so does one for Docker where the source has no full name: `v1` alone would become an image called v1.
+ */
+export function tagFor(target: Location, source: Pick<OpenedRoot, "location" | "tag"> | undefined): string | undefined {
   const { tag, digest } = target.kind === "registry" ? target.reference : target;
-  return tag ?? (digest === undefined ? sourceTag : undefined);
+  if (tag !== undefined || digest !== undefined) return tag;
+  if (target.kind !== "docker-archive" || source?.tag === undefined) return source?.tag;
+  if (source.location.kind !== "registry") return /[:/]/.test(source.tag) ? source.tag : undefined;
+  const { host, repository } = source.location.reference;
+  return formatReference({ host, repository, tag: source.tag });
 }
 
 function withTag(location: Location, tag: string | undefined): Location {
