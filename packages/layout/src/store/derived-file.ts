@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { isOciError, systemErrorCode } from "../model/errors.js";
+import type { BlobDirectory } from "./blobs.js";
 import {
   type Derived,
   derive,
@@ -41,16 +42,16 @@ export interface IndexBytes {
  */
 export class DerivedFile {
   readonly #root: string;
-  readonly #ingest: string;
+  readonly #blobs: Pick<BlobDirectory, "ingest" | "temporary">;
   /** What was checked last. The stamp of the file proves that it is still the same; without one it is in memory. */
   #checked: { readonly stamp: string | undefined; readonly derived: DerivedIndex } | undefined;
   /** The SHA-256 of index.json. The stamp is there where it proves that the file is still the same. */
   #origin: { readonly stamp: string | undefined; readonly digest: string } | undefined;
   #running: Promise<DerivedIndex | undefined> | undefined;
 
-  constructor(root: string, ingest: string) {
+  constructor(root: string, blobs: Pick<BlobDirectory, "ingest" | "temporary">) {
     this.#root = root;
-    this.#ingest = ingest;
+    this.#blobs = blobs;
   }
 
   get path(): string {
@@ -148,9 +149,9 @@ export class DerivedFile {
 
   /** Writes the file; false where that cannot be done, as in a directory that is read-only or on a disk that is full. */
   async #write({ head, postings, subjects, entries }: Derived): Promise<boolean> {
-    const temporary = join(this.#ingest, `${process.pid}-${randomBytes(8).toString("hex")}`);
+    const temporary = this.#blobs.temporary();
     try {
-      await mkdir(this.#ingest, { recursive: true });
+      await mkdir(this.#blobs.ingest, { recursive: true });
       const handle = await open(temporary, "wx");
       try {
         const json = Buffer.from(JSON.stringify(head));

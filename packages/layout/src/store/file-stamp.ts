@@ -1,4 +1,4 @@
-import { type FileHandle, stat } from "node:fs/promises";
+import { type FileHandle, lstat } from "node:fs/promises";
 
 /** After this time without a change, in ms, the times of a file tell every later change; some file systems count in seconds. */
 const SETTLED = 2_000;
@@ -9,7 +9,7 @@ const SETTLED = 2_000;
  */
 export async function fileStamp(file: string | FileHandle, inPlace = false): Promise<string | undefined> {
   const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await (typeof file === "string"
-    ? stat(file, { bigint: true })
+    ? lstat(file, { bigint: true })
     : file.stat({ bigint: true }));
   if (inPlace && Date.now() - Number(ctimeMs) < SETTLED) return undefined;
   return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;

@@ -68,7 +68,7 @@ export class Layout extends IndexedTarget {
     this.#shared = sharedBlobs(options.blobs);
     this.#fromLayouts = options.hardlink === true ? ["reflink", "hardlink"] : ["reflink"];
     this.#indexFile = sharedIndexFile(directory, this.#blobs.ingest, options);
-    this.#derivedFile = new DerivedFile(directory, this.#blobs.ingest);
+    this.#derivedFile = new DerivedFile(directory, this.#blobs);
   }
 
   /**
