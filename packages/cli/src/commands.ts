@@ -4,6 +4,7 @@ import { buildCommand } from "./commands/build.js";
 import { completionCommand } from "./commands/completion.js";
 import { convertCommand } from "./commands/convert.js";
 import { copyCommand } from "./commands/copy.js";
+import { duCommand } from "./commands/du.js";
 import { gcCommand } from "./commands/gc.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
@@ -27,6 +28,7 @@ export const commands: readonly AnyCommand[] = [
   tagCommand,
   untagCommand,
   verifyCommand,
+  duCommand,
   gcCommand,
   repairCommand,
   reconcileCommand,

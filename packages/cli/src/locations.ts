@@ -6,6 +6,7 @@ import {
   formatLocation,
   IndexedSource,
   isNamed,
+  type LayoutOptions,
   type Location,
   OciError,
   type Platform,
@@ -21,8 +22,11 @@ import type { Argv } from "yargs";
 import { parsed, UsageError } from "./command.js";
 import { version } from "./version.js";
 
-/** The options of every command that may talk to a registry. */
+/** The options of every command that opens locations: how registries are spoken to, and how layouts are opened. */
 export interface RegistryArguments {
+  readonly blobs: string | undefined;
+  readonly hardlink: boolean | undefined;
+  readonly "allow-root": string[] | undefined;
   readonly "plain-http": string[] | undefined;
   readonly "ca-file": string | undefined;
   readonly insecure: string[] | undefined;
@@ -33,6 +37,24 @@ export interface RegistryArguments {
 export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArguments> {
   const hosts = { type: "string", array: true, requiresArg: true, group: "Registries:" } as const;
   return yargs
+    .option("blobs", {
+      type: "string",
+      requiresArg: true,
+      group: "Layouts:",
+      describe: "Share blobs with other layouts through this directory: link what it has, add what is new",
+    })
+    .option("hardlink", {
+      type: "boolean",
+      group: "Layouts:",
+      describe: "Between layouts, make a hard link where the file system cannot share blocks",
+    })
+    .option("allow-root", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      group: "Layouts:",
+      describe: "Follow a blob that is a symbolic link into this directory",
+    })
     .option("plain-http", {
       ...hosts,
       describe: "Speak HTTP, not HTTPS, to this HOST[:PORT]; loopback addresses get it anyway",
@@ -59,7 +81,12 @@ export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenO
     ...(args.insecure === undefined ? {} : { insecure: args.insecure }),
     ...(args["trust-realm"] === undefined ? {} : { trustedRealms: args["trust-realm"] }),
   });
-  return { signal, client };
+  const layout: LayoutOptions = {
+    ...(args.blobs === undefined ? {} : { blobs: args.blobs }),
+    ...(args.hardlink === undefined ? {} : { hardlink: args.hardlink }),
+    ...(args["allow-root"] === undefined ? {} : { allowRoots: args["allow-root"] }),
+  };
+  return { signal, client, layout };
 }
 
 /** Reads a location from the command line; a mistake in it is wrong usage. */

@@ -23,6 +23,7 @@ export {
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
+export { du, type LayoutUsage, type Usage } from "./du.js";
 export { findDescriptor } from "./find-descriptor.js";
 export { DEFAULT_GRACE, type GcPolicy, type GcReport, gc, type RemovedEntry } from "./gc.js";
 export { type Graph, type GraphNode, type GraphOptions, type Link, readGraph, referrersIn } from "./graph.js";

@@ -3,6 +3,7 @@ import {
   ArchiveSource,
   ArchiveTarget,
   Layout,
+  type LayoutOptions,
   type Location,
   OciError,
   type RegistryLocation,
@@ -18,6 +19,8 @@ export interface OpenOptions extends Abortable {
   readonly client?: RegistryClient | undefined;
   /** A target has to be there already. Default: false; a layout is made where there is none. */
   readonly mustExist?: boolean | undefined;
+  /** How layouts are opened. */
+  readonly layout?: LayoutOptions | undefined;
 }
 
 /** A source that is open. */
@@ -40,7 +43,7 @@ export async function openSource(location: Location, options: OpenOptions = {}):
     case "registry":
       return openRegistry(location, options, (source, close) => ({ source, close }));
     case "layout":
-      return { source: await Layout.open(location.path), close: nothing };
+      return { source: await Layout.open(location.path, options.layout), close: nothing };
     case "oci-archive":
     case "docker-archive": {
       const source = await ArchiveSource.open(location.path);
@@ -55,7 +58,9 @@ export async function openTarget(location: Location, options: OpenOptions = {}):
     case "registry":
       return openRegistry(location, options, (target, close) => ({ target, close, discard: close }));
     case "layout": {
-      const target = await (options.mustExist === true ? Layout.open(location.path) : Layout.create(location.path));
+      const target = await (options.mustExist === true
+        ? Layout.open(location.path, options.layout)
+        : Layout.create(location.path, options.layout));
       return { target, close: nothing, discard: nothing };
     }
     case "oci-archive":

@@ -228,7 +228,7 @@ async function buildInto(targets: readonly Location[], options: BuildOptions, op
   }
   const directory = await mkdtemp(join(tmpdir(), "stowage-build-"));
   try {
-    const layout = await Layout.create(directory);
+    const layout = await Layout.create(directory, open.layout);
     const result = await build(layout, options);
     await copyTo(layout, result, targets, open);
     return result;

@@ -46,47 +46,67 @@ export function isJsonObject(value: unknown): value is JsonObject {
  * One pass over the text, no recursion; a malformed text is left for `JSON.parse` to report.
  */
 function findProblem(text: string): string | undefined {
-  const names: (Set<string> | undefined)[] = [];
+  const open: (Names | undefined)[] = [];
   let expectName = false;
   for (let at = 0; at < text.length; at++) {
     switch (text.charCodeAt(at)) {
       case 0x22: {
         const end = endOfString(text, at);
         if (end < 0) return undefined;
-        const known = names[names.length - 1];
-        if (expectName && known !== undefined) {
+        if (expectName) {
           const raw = text.slice(at + 1, end);
           const name = raw.includes("\\") ? unescapeName(raw) : raw;
-          if (known.has(name)) return `the name ${JSON.stringify(name.slice(0, 100))} stands twice in one object`;
-          known.add(name);
+          if (open[open.length - 1]?.isKnown(name))
+            return `the name ${JSON.stringify(name.slice(0, 100))} stands twice in one object`;
+          expectName = false;
         }
-        expectName = false;
         at = end;
         break;
       }
       case 0x7b:
-        names.push(new Set());
+        open.push(new Names());
         expectName = true;
         break;
       case 0x5b:
-        names.push(undefined);
+        open.push(undefined);
         expectName = false;
         break;
       case 0x7d:
       case 0x5d:
-        names.pop();
+        open.pop();
         expectName = false;
         break;
       case 0x2c:
-        expectName = names[names.length - 1] !== undefined;
+        expectName = open[open.length - 1] !== undefined;
         break;
     }
-    if (names.length > MAXIMUM_DEPTH) return `it nests deeper than ${MAXIMUM_DEPTH} levels`;
+    if (open.length > MAXIMUM_DEPTH) return `it nests deeper than ${MAXIMUM_DEPTH} levels`;
   }
   return undefined;
 }
 
+/** The names of one object. Most have a handful, for which a set costs more than looking at each. */
+class Names {
+  readonly #few: string[] = [];
+  #many: Set<string> | undefined;
+
+  /** True if the name was asked for before. */
+  isKnown(name: string): boolean {
+    if (this.#many !== undefined) {
+      if (this.#many.has(name)) return true;
+      this.#many.add(name);
+      return false;
+    }
+    if (this.#few.includes(name)) return true;
+    if (this.#few.push(name) > 12) this.#many = new Set(this.#few);
+    return false;
+  }
+}
+
 function endOfString(text: string, start: number): number {
+  // Nearly every string ends at the first quote. One after a backslash may be part of it.
+  const quote = text.indexOf('"', start + 1);
+  if (quote < 0 || text.charCodeAt(quote - 1) !== 0x5c) return quote;
   for (let at = start + 1; at < text.length; at++) {
     const code = text.charCodeAt(at);
     if (code === 0x22) return at;

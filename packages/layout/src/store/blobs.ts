@@ -3,12 +3,15 @@ import { type FileHandle, lstat, mkdir, open, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
-import { type Digest, digestAlgorithm, digestEncoded, Hasher } from "../model/digest.js";
-import { OciError, systemError, systemErrorCode } from "../model/errors.js";
+import { type Digest, digestAlgorithm, digestEncoded, Hasher, isVerifiable } from "../model/digest.js";
+import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
 import { verified } from "../model/verified.js";
+import { AllowedRoots } from "./allowed-roots.js";
+import { type Cloned, cloneFile } from "./clone.js";
 import {
   inLargeChunks,
   openRegularFile,
+  readAtOnce,
   readChunks,
   removeFile,
   replaceFile,
@@ -19,6 +22,15 @@ import { processMark } from "./process.js";
 
 /** After this time, in ms, a blob that a writer counts on is marked as used anew. Far below any sensible grace time of a collection. */
 const REFRESH_AFTER = 60_000;
+
+/** The largest blob that is read without giving way, in bytes. */
+const SMALL = 16 * 1024;
+
+function isContentOf(bytes: Uint8Array, digest: Digest): boolean {
+  const hasher = Hasher.for(digest);
+  hasher.update(bytes);
+  return hasher.digest() === digest;
+}
 
 /** What storing a blob may be told, and may tell. */
 export interface StoreOptions {
@@ -33,10 +45,12 @@ export interface StoreOptions {
 export class BlobDirectory {
   /** The directory of the layout. */
   readonly root: string;
+  readonly #allowed: AllowedRoots;
   readonly #running = new Map<Digest, { readonly size: number; readonly work: Promise<void> }>();
 
-  constructor(root: string) {
+  constructor(root: string, allowed = new AllowedRoots()) {
     this.root = root;
+    this.#allowed = allowed;
   }
 
   get ingest(): string {
@@ -56,9 +70,10 @@ export class BlobDirectory {
   /** The size in bytes, or undefined where there is no regular file under that digest. */
   async size(digest: Digest): Promise<number | undefined> {
     try {
-      const stat = await lstat(this.path(digest));
+      const stat = await lstat(await this.#allowed.follow(this.path(digest)));
       return stat.isFile() ? stat.size : undefined;
     } catch (error) {
+      if (isOciError(error)) return undefined;
       if (systemErrorCode(error) === "ENOENT" || systemErrorCode(error) === "ENOTDIR") return undefined;
       throw systemError(error, `cannot look for ${this.path(digest)}`);
     }
@@ -71,7 +86,7 @@ export class BlobDirectory {
   async claim(digest: Digest): Promise<number | undefined> {
     const path = this.path(digest);
     try {
-      const stat = await lstat(path);
+      const stat = await lstat(await this.#allowed.follow(path));
       if (!stat.isFile()) return undefined;
       const now = new Date();
       if (now.getTime() - stat.mtimeMs < REFRESH_AFTER) return stat.size;
@@ -81,6 +96,7 @@ export class BlobDirectory {
       });
       return stat.size;
     } catch (error) {
+      if (isOciError(error)) return undefined;
       if (systemErrorCode(error) === "ENOENT" || systemErrorCode(error) === "ENOTDIR") return undefined;
       throw systemError(error, `cannot look for ${path}`);
     }
@@ -112,9 +128,16 @@ export class BlobDirectory {
     }
   }
 
+  /** The verified content of a blob of a few kilobytes, or undefined where it is larger, absent or damaged; {@link read} says which. */
+  readSmall(descriptor: Descriptor): Uint8Array | undefined {
+    if (descriptor.size > SMALL || !isVerifiable(descriptor.digest)) return undefined;
+    const bytes = readAtOnce(this.path(descriptor.digest), descriptor.size);
+    return bytes !== undefined && isContentOf(bytes, descriptor.digest) ? bytes : undefined;
+  }
+
   /** The verified content; from an offset only its length is checked. */
   async *read(descriptor: Descriptor, from: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
-    const path = this.path(descriptor.digest);
+    const path = await this.#allowed.follow(this.path(descriptor.digest));
     const { handle, size } = await openRegularFile(path);
     try {
       if (size !== descriptor.size)
@@ -127,6 +150,29 @@ export class BlobDirectory {
     } finally {
       // A reader that fails before it asks for the first chunk leaves the file to us.
       await handle.close();
+    }
+  }
+
+  /**
+   * Stores a blob by cloning the file `from`, in the first of `ways` that works, and checks what it got before that has its
+   * name. False, and nothing stored, where the file is absent, is not that blob, or cannot be cloned.
+   */
+  async adopt(descriptor: Descriptor, from: string, ways: readonly Cloned[], signal?: AbortSignal): Promise<boolean> {
+    const temporary = this.temporary();
+    try {
+      await mkdir(this.ingest, { recursive: true });
+      if ((await cloneFile(from, temporary, ways)) === undefined) return false;
+      const { handle, size } = await openRegularFile(temporary);
+      for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
+      await this.#commit(temporary, descriptor.digest);
+      // Renaming one name of a file over another name of it does nothing at all.
+      await removeFile(temporary);
+      return true;
+    } catch (error) {
+      await removeFile(temporary).catch(() => {});
+      if (isOciError(error, "MISMATCH") || isOciError(error, "DENIED") || systemErrorCode(error) === "ENOENT")
+        return false;
+      throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
     }
   }
 

@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { type FileHandle, mkdir, open, rename, unlink } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Bytes } from "../content.js";
@@ -54,6 +54,25 @@ export async function* readChunks(
     }
   } finally {
     await handle.close();
+  }
+}
+
+/**
+ * The bytes of a regular file of `size` bytes, in one go and without giving way to anything else: for a file of a few
+ * kilobytes, of which thousands are read, that takes a tenth of the time. Undefined where it is no such file, for whatever reason.
+ */
+export function readAtOnce(path: string, size: number): Uint8Array | undefined {
+  let file: number | undefined;
+  try {
+    file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+    const stat = fstatSync(file);
+    if (!stat.isFile() || stat.size !== size) return undefined;
+    const buffer = Buffer.allocUnsafeSlow(size);
+    return readSync(file, buffer, 0, size, 0) === size ? buffer : undefined;
+  } catch {
+    return undefined;
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 

@@ -1,9 +1,10 @@
-import { lstat, open } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Abortable, Source } from "../content.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
-import { encodeJson } from "../model/manifest.js";
+import type { IndexBytes } from "./derived-file.js";
+import { fileStamp } from "./file-stamp.js";
 import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.js";
 import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import type { IndexChange } from "./indexed-target.js";
@@ -17,9 +18,6 @@ interface Waiting {
   readonly resolve: (index: LayoutIndex) => void;
   readonly reject: (reason: unknown) => void;
 }
-
-/** After this time without a change, in ms, the times of a file tell every later change; some file systems count in seconds. */
-const SETTLED = 2_000;
 
 /**
  * The file `index.json`. It is only ever replaced whole, by a process that holds the lock, with a file that has reached
@@ -49,18 +47,23 @@ export class IndexFile {
     return join(this.#root, "index.json");
   }
 
-  /** The index as it stands. Other tools write the file in place, so half a file is read again for a moment before it counts as broken. */
+  /** The index as it stands. */
   async read(): Promise<LayoutIndex> {
+    return (await this.readBytes()).index;
+  }
+
+  /** The index as it stands, with its bytes. Other tools write the file in place, so half a file is read again for a moment before it counts as broken. */
+  async readBytes(): Promise<IndexBytes> {
     for (let attempt = 1; ; attempt++) {
       try {
         const stamp = await this.#stamp();
         const cached = this.#cached;
-        if (stamp !== undefined && cached?.stamp === stamp) return cached.index;
+        if (stamp !== undefined && cached?.stamp === stamp) return cached;
         const bytes = await readSmallFile(this.path, MAXIMUM_INDEX_SIZE);
         const same = cached !== undefined && Buffer.compare(cached.bytes, bytes) === 0;
         const index = same ? cached.index : await readIndex(bytes, this.path, this.#blobs);
         this.#cached = { stamp, bytes, index };
-        return index;
+        return this.#cached;
       } catch (error) {
         if (attempt >= 5 || !isOciError(error, "INVALID")) throw error;
         await sleep(attempt * 10);
@@ -136,7 +139,7 @@ export class IndexFile {
       try {
         one.signal?.throwIfAborted();
         const changed = await one.change(after);
-        if (changed !== after) after = checkIndex(changed, `the new ${this.path}`);
+        if (changed !== after) after = checkIndex(changed, `the new ${this.path}`, after);
         done.push(one);
       } catch (error) {
         one.reject(error);
@@ -158,7 +161,7 @@ export class IndexFile {
   async #replace(index: LayoutIndex, lock: Lock): Promise<void> {
     const temporary = join(this.#ingest, `index.json.${processMark}-${Date.now()}`);
     try {
-      const bytes = encodeJson(index);
+      const bytes = Buffer.from(JSON.stringify(index));
       await writeSynced(temporary, bytes);
       if (!(await lock.held())) {
         throw new OciError(
@@ -178,9 +181,7 @@ export class IndexFile {
   /** What changes whenever the file does, or undefined where it changed so lately that another change might not show. */
   async #stamp(): Promise<string | undefined> {
     try {
-      const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await lstat(this.path, { bigint: true });
-      if (Date.now() - Number(ctimeMs) < SETTLED) return undefined;
-      return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
+      return await fileStamp(this.path, true);
     } catch (error) {
       throw systemError(error, `cannot read ${this.path}`);
     }

@@ -26,9 +26,10 @@ const OPTIONAL_MEMBERS = ["artifactType", "subject", "annotations", "urls", "dat
 
 /**
  * Returns `value` as the content of an `index.json`: `manifests: null` is empty, `null` for an optional member is absent,
- * and a `mediaType` that is none of an index becomes one. Fails with `INVALID` where a field breaks the spec otherwise.
+ * and a `mediaType` that is none of an index becomes one. Fails with `INVALID` where a field breaks the spec otherwise. An
+ * entry that is also one of `before`, an index that was checked, is not checked again.
  */
-export function checkIndex(value: unknown, where: string): LayoutIndex {
+export function checkIndex(value: unknown, where: string, before?: LayoutIndex): LayoutIndex {
   if (!isJsonObject(value)) throw new OciError("INVALID", `${where} is not an object`);
   if (value.schemaVersion !== 2)
     throw new OciError("INVALID", `${where} has schemaVersion ${JSON.stringify(value.schemaVersion)}, not 2`);
@@ -42,9 +43,16 @@ export function checkIndex(value: unknown, where: string): LayoutIndex {
   parseAnnotations(index.annotations, where);
   parseArtifactType(index.artifactType, where);
   if (index.subject !== undefined) parseDescriptor(index.subject, `the subject of ${where}`);
-  const manifests = (value.manifests ?? []).map((entry: unknown, at: number) =>
-    parseDescriptor(isJsonObject(entry) ? withoutNulls(entry) : entry, `manifests[${at}] of ${where}`),
-  );
+  const known = before?.manifests ?? [];
+  let next = 0;
+  const manifests = (value.manifests ?? []).map((entry: unknown, at: number) => {
+    // A change leaves most entries where they are, one further up or one further down.
+    if (known[next] !== entry && known[next + 1] === entry) next++;
+    const same = known[next];
+    if (same === undefined || same !== entry) return checkEntry(entry, where, at);
+    next++;
+    return same;
+  });
   return {
     ...index,
     schemaVersion: 2,
@@ -58,6 +66,16 @@ function withoutNulls(object: JsonObject): JsonObject {
   return Object.fromEntries(
     Object.entries(object).filter(([key, value]) => value !== null || !OPTIONAL_MEMBERS.includes(key)),
   );
+}
+
+/** The place is put into words only where there is something to say about it: an index may have a hundred thousand entries. */
+function checkEntry(value: unknown, where: string, at: number): Descriptor {
+  const entry = isJsonObject(value) ? withoutNulls(value) : value;
+  try {
+    return parseDescriptor(entry, where);
+  } catch {
+    return parseDescriptor(entry, `manifests[${at}] of ${where}`);
+  }
 }
 
 /** The `org.opencontainers.image.ref.name` of an entry: a tag, or a full image name, or anything else. */

@@ -10,7 +10,10 @@ import { compareText, findEntry, isNamed, type LayoutIndex, refName, unnamed } f
 import { findLists, isListEntry } from "./referrer-forms.js";
 
 /** How many parsed manifests are remembered. Content never changes under its digest, so they cannot grow stale. */
-const REMEMBERED_MANIFESTS = 20_000;
+const REMEMBERED_MANIFESTS = 50_000;
+
+/** How many manifests are read at once. */
+const BATCH = 16;
 
 /** What a search for referrers needs to know of a manifest. */
 interface Facts {
@@ -34,9 +37,22 @@ export abstract class IndexedSource implements Source {
   abstract size(digest: Digest): Promise<number | undefined>;
   abstract fetch(descriptor: Descriptor, options?: FetchOptions): AsyncIterable<Uint8Array>;
 
+  /**
+   * The part of the index that can matter to a reference: for its `entry`, or for the `referrers` of a digest. A source that
+   * can tell without reading all of its index says so here; this one takes all of it.
+   */
+  protected about(_reference: string, _purpose: "entry" | "referrers", options: Abortable): Promise<LayoutIndex> {
+    return this.index(options);
+  }
+
+  /** The part of the index that has names. */
+  protected namedEntries(options: Abortable): Promise<LayoutIndex> {
+    return this.index(options);
+  }
+
   async resolve(reference: string, options: Abortable = {}): Promise<Descriptor> {
     options.signal?.throwIfAborted();
-    const entry = findEntry(await this.index(options), reference, this.name);
+    const entry = findEntry(await this.about(reference, "entry", options), reference, this.name);
     if (entry !== undefined) return unnamed(entry);
     const unlisted = isDigest(reference) ? await this.#unlisted(reference, options) : undefined;
     if (unlisted !== undefined) return unlisted;
@@ -47,7 +63,7 @@ export abstract class IndexedSource implements Source {
 
   async *tags(options: Abortable = {}): AsyncIterable<string> {
     options.signal?.throwIfAborted();
-    const { manifests } = await this.index(options);
+    const { manifests } = await this.namedEntries(options);
     const names = new Set(manifests.filter(isNamed).map((entry) => refName(entry) as string));
     yield* [...names].sort(compareText);
   }
@@ -64,17 +80,19 @@ export abstract class IndexedSource implements Source {
 
   /** Every manifest that may be a referrer of `subject`: those its lists name, and all that can be reached from the index. */
   async *#candidates(subject: Digest, options: Abortable): AsyncGenerator<Facts> {
-    const index = await this.index(options);
+    const index = await this.about(subject, "referrers", options);
     const seen = new Set<Digest>();
     const pending = [...findLists(index, subject), ...index.manifests.filter((entry) => !isListEntry(entry))];
-    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    while (pending.length > 0) {
       options.signal?.throwIfAborted();
-      if (seen.has(next.digest)) continue;
-      seen.add(next.digest);
-      const facts = await this.#read(next, options);
-      if (facts === undefined) continue;
-      yield facts;
-      pending.push(...facts.manifests);
+      // A store that answers at once would keep everything else waiting.
+      await new Promise((resolve) => setImmediate(resolve));
+      const batch = pending.splice(-BATCH).filter(({ digest }) => !seen.has(digest) && seen.add(digest));
+      for (const facts of await Promise.all(batch.map((next) => this.#read(next, options)))) {
+        if (facts === undefined) continue;
+        yield facts;
+        for (const manifest of facts.manifests) pending.push(manifest);
+      }
     }
   }
 

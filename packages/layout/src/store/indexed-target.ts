@@ -52,7 +52,7 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
     const bytes = present ?? (await collect(verified(content.open(), descriptor), MAXIMUM_MANIFEST_SIZE));
     // Parsed before it is stored: what cannot be read is not taken in.
     const manifest = parseManifest(bytes, descriptor.mediaType, descriptor.digest);
-    const presence = present === undefined ? await this.store(contentOf(bytes, descriptor), options) : "present";
+    const presence = present === undefined ? await this.store({ ...content, open: () => [bytes] }, options) : "present";
     this.remember({ descriptor, manifest });
     if (manifest.subject !== undefined) {
       await this.#register(

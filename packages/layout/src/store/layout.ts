@@ -1,29 +1,49 @@
 import { readdir, realpath } from "node:fs/promises";
 import { join, resolve as resolvePath } from "node:path";
-import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
+import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions, Source } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
-import { type Digest, Hasher } from "../model/digest.js";
-import { isOciError, OciError, systemError } from "../model/errors.js";
+import { type Digest, Hasher, isVerifiable } from "../model/digest.js";
+import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
 import { parseJson } from "../model/json.js";
-import { encodeJson } from "../model/manifest.js";
+import { encodeJson, type Manifest } from "../model/manifest.js";
+import { readManifest } from "../model/verified.js";
+import { AllowedRoots } from "./allowed-roots.js";
 import { BlobDirectory } from "./blobs.js";
-import { makeDirectory, readSmallFile, replaceFile } from "./files.js";
+import type { Cloned } from "./clone.js";
+import { DERIVED_INDEX, DerivedFile, WORTHWHILE } from "./derived-file.js";
+import type { DerivedIndex } from "./derived-index.js";
+import { CHUNK_SIZE, makeDirectory, readSmallFile, replaceFile } from "./files.js";
 import { IndexFile, writeSynced } from "./index-file.js";
 import { emptyIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
 import { checkLayoutVersion, LAYOUT_VERSION, MAXIMUM_LAYOUT_FILE_SIZE } from "./layout-version.js";
 import { type Oddity, oddFiles, oddities } from "./oddities.js";
 import { checkOwnDirectories } from "./own-directories.js";
+import { SHARED, type SharedBlobs, sharedBlobs } from "./shared-blobs.js";
 import { type SweepOptions, type SweepReport, sweep } from "./sweep.js";
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
 export interface LayoutOptions {
   /** How long a change of index.json waits for another process that is changing it, in ms. Default: ten minutes. */
   readonly lockTimeout?: number;
+  /**
+   * A directory of blobs that is shared with other layouts, `ALGORITHM/ENCODED` as below `blobs` of a layout. Content that
+   * it has is verified and linked from there, as a reflink, or else a hard link, or else a copy; content that is new goes
+   * there too. Made where it is not there. Default: none.
+   */
+  readonly blobs?: string;
+  /**
+   * Content that comes from another layout on the same file system may become a hard link to its blob, where the file
+   * system has no reflinks. Neither is ever written in place by this program; another one that does so damages both.
+   * Default: false; then it is copied.
+   */
+  readonly hardlink?: boolean;
+  /** Directories that a blob which is a symbolic link may lead into, as `/nix/store`. Default: none; such a blob is refused with `DENIED`. */
+  readonly allowRoots?: readonly string[];
 }
 
 /** What a directory may hold and still become a layout: the traces of a layout that is just being made. */
-const OWN_NAMES: ReadonlySet<string> = new Set(["oci-layout", "index.json", "blobs", "ingest"]);
+const OWN_NAMES: ReadonlySet<string> = new Set(["oci-layout", "index.json", "blobs", "ingest", DERIVED_INDEX]);
 
 /** One file object per directory, so that all changes of this process queue up in one place. */
 const indexFiles = new Map<string, WeakRef<IndexFile>>();
@@ -40,14 +60,21 @@ export class Layout extends IndexedTarget {
   readonly #directory: string;
   readonly #blobs: BlobDirectory;
   readonly #indexFile: IndexFile;
+  readonly #derivedFile: DerivedFile;
+  readonly #shared: SharedBlobs | undefined;
+  /** How content is taken from other layouts, before it is read from there. */
+  readonly #fromLayouts: readonly Cloned[];
 
   private constructor(path: string, directory: string, options: LayoutOptions) {
     super();
     this.path = path;
     this.name = `oci:${path}`;
     this.#directory = directory;
-    this.#blobs = new BlobDirectory(directory);
+    this.#blobs = new BlobDirectory(directory, new AllowedRoots(options.allowRoots));
+    this.#shared = sharedBlobs(options.blobs);
+    this.#fromLayouts = options.hardlink === true ? ["reflink", "hardlink"] : ["reflink"];
     this.#indexFile = sharedIndexFile(directory, this.#blobs, options);
+    this.#derivedFile = new DerivedFile(directory, this.#blobs);
   }
 
   /**
@@ -66,7 +93,8 @@ export class Layout extends IndexedTarget {
     await checkOwnDirectories(directory);
     const layout = new Layout(path, directory, options);
     try {
-      await layout.index();
+      // What was derived from index.json was derived after it had been checked.
+      if ((await layout.#derivedFile.current()) === undefined) await layout.index();
     } catch (error) {
       if (!isOciError(error, "NOT_FOUND")) throw error;
       throw new OciError("INVALID", `${path} is no OCI image layout: it has no file index.json`, { cause: error });
@@ -117,6 +145,52 @@ export class Layout extends IndexedTarget {
       return [...oddities(index), ...oddFiles(await namesOfFiles(this.#directory))];
     } catch (error) {
       throw systemError(error, `cannot look into the layout ${this.path}`);
+    }
+  }
+
+  protected override async about(
+    reference: string,
+    purpose: "entry" | "referrers",
+    options: Abortable,
+  ): Promise<LayoutIndex> {
+    const found = await this.#fromDerived((derived) => derived.about(reference));
+    if (found !== undefined) return found;
+    const index = await this.index(options);
+    if (purpose === "entry" || index.manifests.length < WORTHWHILE) return index;
+    await this.#derivedFile.refresh(
+      () => this.#indexFile.readBytes(),
+      async (descriptor) => {
+        options.signal?.throwIfAborted();
+        return this.#manifest(descriptor);
+      },
+    );
+    return (await this.#fromDerived((derived) => derived.about(reference))) ?? index;
+  }
+
+  protected override async namedEntries(options: Abortable): Promise<LayoutIndex> {
+    return (await this.#fromDerived((derived) => derived.named())) ?? this.index(options);
+  }
+
+  /** What the derived index answers, or undefined where there is none for index.json as it stands. */
+  async #fromDerived(ask: (derived: DerivedIndex) => Promise<LayoutIndex>): Promise<LayoutIndex | undefined> {
+    const derived = await this.#derivedFile.current();
+    if (derived === undefined) return undefined;
+    try {
+      return await ask(derived);
+    } catch (error) {
+      // Another process has just replaced it, or somebody has tampered with it.
+      if (isOciError(error) || systemErrorCode(error) !== undefined) return undefined;
+      throw error;
+    }
+  }
+
+  /** A manifest, or undefined where it is absent or damaged. */
+  async #manifest(descriptor: Descriptor): Promise<Manifest | undefined> {
+    try {
+      return (await readManifest(this, descriptor)).manifest;
+    } catch (error) {
+      if (isOciError(error)) return undefined;
+      throw error;
     }
   }
 
@@ -175,6 +249,11 @@ export class Layout extends IndexedTarget {
 
   async *fetch(descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
     options.signal?.throwIfAborted();
+    const small = options.from === undefined ? this.#blobs.readSmall(descriptor) : undefined;
+    if (small !== undefined) {
+      if (small.byteLength > 0) yield small;
+      return;
+    }
     try {
       yield* this.#blobs.read(descriptor, options.from ?? 0, options.signal);
     } catch (error) {
@@ -188,12 +267,35 @@ export class Layout extends IndexedTarget {
   async write(bytes: Bytes, mediaType: string, options: WriteOptions = {}): Promise<Descriptor> {
     options.signal?.throwIfAborted();
     const { digest, size } = await this.#blobs.write(bytes, new Hasher(options.algorithm), options);
-    return { mediaType, digest, size };
+    const descriptor = { mediaType, digest, size };
+    // What was written is there already where the shared blobs have it; then one of the two is enough.
+    if (this.#shared !== undefined && !(await this.#takeShared(descriptor, options))) await this.#share(digest);
+    return descriptor;
   }
 
   protected async store(content: Content, options: PushOptions): Promise<Presence> {
-    await this.#blobs.store(content.descriptor, () => content.open(), options);
-    return "written";
+    const { descriptor } = content;
+    if (await this.#takeShared(descriptor, options)) return "linked";
+    const presence = (await this.#takeFrom(content.origin, descriptor, options)) ? "linked" : "written";
+    if (presence === "written") await this.#blobs.store(descriptor, () => content.open(), options);
+    await this.#share(descriptor.digest);
+    return presence;
+  }
+
+  async #takeShared(descriptor: Descriptor, { signal }: Abortable): Promise<boolean> {
+    if (this.#shared === undefined || !isVerifiable(descriptor.digest)) return false;
+    return this.#blobs.adopt(descriptor, this.#shared.path(descriptor.digest), SHARED, signal);
+  }
+
+  async #takeFrom(origin: Source | undefined, descriptor: Descriptor, { signal }: Abortable): Promise<boolean> {
+    if (!(origin instanceof Layout) || origin === this || !isVerifiable(descriptor.digest)) return false;
+    // For a few blocks it is not worth asking the file system whether it can share them.
+    if (this.#fromLayouts.length === 1 && descriptor.size < CHUNK_SIZE) return false;
+    return this.#blobs.adopt(descriptor, origin.blobPath(descriptor.digest), this.#fromLayouts, signal);
+  }
+
+  async #share(digest: Digest): Promise<void> {
+    await this.#shared?.add(this.#blobs.path(digest), digest);
   }
 }
 

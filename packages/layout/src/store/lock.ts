@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isOciError, OciError, systemErrorCode } from "../model/errors.js";
 import { readSmallFile } from "./files.js";
-import { isRunning, type ProcessIdentity, thisProcess } from "./process.js";
+import { isRunning, type ProcessIdentity, processMark, thisProcess } from "./process.js";
 
 /**
  * A lock between processes, waited for, that outlives no crash.
@@ -42,7 +42,7 @@ let counter = 0;
  * one. Fails with `CONFLICT` when the time-out passes, and with the signal's reason when that is aborted.
  */
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
-  const id = `${thisProcess.pid}-${counter++}-${randomBytes(6).toString("hex")}`;
+  const id = `${processMark}-${counter++}-${randomBytes(6).toString("hex")}`;
   const prepared = `${path}.${id}`;
   await mkdir(prepared);
   try {

@@ -148,9 +148,8 @@ export async function leftovers(
     if (file.name === "lock" || (file.isDirectory() && !file.name.startsWith("lock."))) continue;
     const stat = await lstat(join(ingest, file.name)).catch(() => undefined);
     if (stat === undefined) continue;
-    const running = file.isDirectory()
-      ? await isOwnerRunning(join(ingest, file.name))
-      : isRunningByMark(file.name.replace(/^index\.json\./, ""));
+    const marked = isRunningByMark(file.name.replace(/^(index\.json|lock)\./, ""));
+    const running = marked ?? (file.isDirectory() ? await isOwnerRunning(join(ingest, file.name)) : undefined);
     const old = now - stat.mtimeMs > LEFTOVER_AGE;
     const reason = running === false ? "its process has ended" : old ? "older than a day" : "may still be in use";
     found.push({ name: file.name, reason: running === true ? "may still be in use" : reason });
