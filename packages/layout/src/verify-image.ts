@@ -34,7 +34,8 @@ export async function checkImage(
     problems.push(
       invalid(`the manifest has ${manifest.layers.length} layers, its config has ${diffIds.length} diff_ids`),
     );
-  if (Array.isArray(config.history)) {
+  // An empty history tells nothing, as one that is not there.
+  if (Array.isArray(config.history) && config.history.length > 0) {
     const withLayer = config.history.filter(
       (entry: { empty_layer?: unknown } | null) => entry?.empty_layer !== true,
     ).length;

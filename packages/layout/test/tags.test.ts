@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { digestOf, emptyDescriptor, Layout } from "@stowage/layout";
+import { attach, digestOf, emptyDescriptor, Layout, type LayoutIndex, refName } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { all, failure, pushBytes, pushImage, temporaryDirectory } from "./support.js";
 
@@ -19,6 +19,26 @@ describe("tags", () => {
     expect((await layout.resolve("latest")).digest).toBe(two.digest);
     expect((await layout.resolve("v1")).digest).toBe(one.digest);
     expect((await layout.index()).manifests).toHaveLength(3);
+  });
+
+  it("of a referrer may go or move, and the referrer is still found, also where the tag was its only entry", async () => {
+    const layout = await newLayout();
+    const image = await pushImage(layout);
+    await layout.tag("v1", image);
+    const { descriptor } = await attach(layout, image, { artifactType: "a/b", annotations: { n: "1" }, tag: "sbom" });
+    // As oras leaves it: the tagged entry alone.
+    const onlyTagged = (index: LayoutIndex): LayoutIndex => ({
+      ...index,
+      manifests: index.manifests.filter((entry) => ["v1", "sbom"].includes(refName(entry) ?? "")),
+    });
+    await layout.update(onlyTagged);
+    await layout.tag("sbom", image);
+    expect((await all(layout.referrers(image))).map(({ digest }) => digest)).toEqual([descriptor.digest]);
+    await layout.tag("sbom", descriptor);
+    await layout.update(onlyTagged);
+    await layout.untag("sbom");
+    expect((await all(layout.referrers(image))).map(({ digest }) => digest)).toEqual([descriptor.digest]);
+    expect(await all(layout.tags())).toEqual(["v1"]);
   });
 
   it("stand in the index with their name, and resolve to the descriptor without it", async () => {

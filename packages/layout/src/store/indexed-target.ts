@@ -4,7 +4,7 @@ import { type Digest, type DigestAlgorithm, isDigest, isVerifiable } from "../mo
 import { isOciError, OciError } from "../model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
-import { collect, contentOf, readBytes, verified } from "../model/verified.js";
+import { collect, contentOf, readBytes, readManifest, verified } from "../model/verified.js";
 import { findEntry, type LayoutIndex, refName, unnamed, withEntry, withoutTag, withTag } from "./index-json.js";
 import { IndexedSource } from "./indexed-source.js";
 import { encodeList, entryForm, findLists, requiredLists, withReferrer } from "./referrer-forms.js";
@@ -105,7 +105,10 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
         `cannot tag ${reference} in ${this.name}: ${formatDescriptor(descriptor)} is not there`,
       );
     }
-    await this.update((index) => withTag(index, reference, descriptor), options);
+    await this.update(
+      (index) => this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options),
+      options,
+    );
   }
 
   /** Lists a manifest in the index without a name, where it has no entry yet: it is there for its own sake. */
@@ -113,7 +116,7 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
     await this.update((index) => withEntry(index, unnamed(descriptor)), options);
   }
 
-  /** Removes the tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */
+  /** Removes the tag; the content stays, and a referrer is still found. Fails with `NOT_FOUND` where there is no such tag. */
   async untag(reference: string, options: Abortable = {}): Promise<void> {
     await this.update((index) => {
       const entry = findEntry(index, reference, this.name);
@@ -121,8 +124,24 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
       if (name === undefined || (name !== reference && !name.endsWith(`:${reference}`))) {
         throw new OciError("NOT_FOUND", `${this.name} has no tag ${reference}`);
       }
-      return withoutTag(index, name);
+      return this.#keepReferrers(index, name, withoutTag(index, name), options);
     }, options);
+  }
+
+  /** The index after `name` was taken away or moved, with an entry for each referrer that the name was the only entry of: as oras keeps them. */
+  async #keepReferrers(
+    before: LayoutIndex,
+    name: string,
+    after: LayoutIndex,
+    options: Abortable,
+  ): Promise<LayoutIndex> {
+    let index = after;
+    for (const entry of before === after ? [] : before.manifests.filter((one) => refName(one) === name)) {
+      if (index.manifests.some((one) => one.digest === entry.digest) || !isManifestType(entry.mediaType)) continue;
+      const read = await readManifest(this, entry, options).catch(() => undefined);
+      if (read?.manifest.subject !== undefined) index = withEntry(index, entryForm(read.descriptor, read.manifest));
+    }
+    return index;
   }
 }
 
