@@ -22,11 +22,11 @@ const onlyInput = {
 };
 const onlyOption = {
   build: ["annotation", "label"],
-  attach: ["annotation"],
-  publish: [],
+  attach: ["annotation", "location", "subject-size", "subject-type"],
+  publish: ["annotation-filter", "artifact-type", "depth", "latest"],
 };
-/** What is about the command line itself. */
-const commonOptions = ["help", "json", "quiet"];
+/** What is about the command line itself, or about how a layout lies on its disk. */
+const commonOptions = ["allow-root", "blobs", "hardlink", "help", "json", "quiet"];
 
 describe.each(actionNames)("%s", (action) => {
   const metadata = metadataOf(action);
@@ -83,7 +83,7 @@ describe.each(actionNames)("%s", (action) => {
     const help = execFileSync(process.execPath, [command, action, "--help"], { encoding: "utf8", timeout: 30_000 });
     const positionals = [...(/Positionals:\n((?: {2}.*\n)+)/.exec(help)?.[1] ?? "").matchAll(/^ {2}([a-z]+) /gm)];
     const options = [...help.matchAll(/^ +(?:-\w, )?--([a-z-]+) /gm)];
-    const names = [...positionals, ...options].map((match) => match[1] as string);
+    const names = [...new Set([...positionals, ...options].map((match) => match[1] as string))];
     const inputs = Object.keys(metadata.inputs);
     expect(names.length).toBeGreaterThan(5);
     expect(inputs.filter((name) => !names.includes(name)).sort()).toEqual(onlyInput[action]);
