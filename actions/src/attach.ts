@@ -11,8 +11,9 @@ import {
   type Platform,
   selectPlatform,
 } from "@stowage/layout";
+import { resolveLocation, withTarget } from "@stowage/registry";
 import { annotations, flag, InputError, lines, parsed, required, text } from "./inputs.js";
-import { locationOf, platform, registries, resolveLocation, withTarget } from "./locations.js";
+import { locationOf, platform, registries } from "./locations.js";
 import { formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
 import { run } from "./run.js";
@@ -24,7 +25,7 @@ await run("attach", async ({ signal }) => {
   const open = { ...reach.open, mustExist: true };
   try {
     const result = await withTarget(subject, open, async (target) => {
-      const root = await resolveLocation(target, subject, open);
+      const { descriptor: root } = await resolveLocation(target, subject, open);
       const image = platform === undefined ? root : await selectPlatform(target, root, platform, open);
       return attach(target, image, { ...options, signal });
     });

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type BaseImage, type BuildOptions, type BuildResult, build, compressions, parseMapping } from "@stowage/image";
 import { copy, createdAt, formatLocation, formatPlatform, Layout, type Location, type Target } from "@stowage/layout";
-import type { OpenOptions } from "@stowage/registry";
+import { type OpenOptions, resolveLocation, withSource, withTarget } from "@stowage/registry";
 import {
   annotations,
   argv,
@@ -17,7 +17,7 @@ import {
   parsed,
   text,
 } from "./inputs.js";
-import { locationOf, platform, registries, resolveLocation, withSource, withTarget } from "./locations.js";
+import { locationOf, platform, registries } from "./locations.js";
 import { count, formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
 import { run } from "./run.js";
@@ -100,7 +100,7 @@ function withBase<T>(
   return withSource(location, open, async (source) =>
     use({
       source,
-      reference: await resolveLocation(source, location, open),
+      reference: (await resolveLocation(source, location, open)).descriptor,
       name: location.kind === "registry" ? formatLocation(location) : undefined,
     }),
   );

@@ -7,11 +7,18 @@ import {
   parseReference,
   type Reference,
 } from "@stowage/layout";
-import { type OpenOptions, type PublishedReference, type PublishReport, publish } from "@stowage/registry";
+import {
+  type OpenOptions,
+  type PublishedReference,
+  type PublishReport,
+  publish,
+  resolveLocation,
+  withSource,
+} from "@stowage/registry";
 import { declareArtifacts } from "./artifacts.js";
 import { type Contents, contentsOf } from "./contents.js";
 import { atLeastOne, choice, flag, InputError, names, required, text } from "./inputs.js";
-import { locationOf, registries, resolveLocation, withSource } from "./locations.js";
+import { locationOf, registries } from "./locations.js";
 import { count, formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
 import { type ActionContext, run } from "./run.js";
@@ -27,7 +34,7 @@ await run("publish", async ({ signal, fail }) => {
     // The credentials are for one registry; a source elsewhere must not see them.
     const own = source.kind === "registry" && source.reference.host === login?.host;
     await withSource(source, own ? target : reach.open, async (opened) => {
-      const root = await resolveLocation(opened, source, reach.open);
+      const { descriptor: root } = await resolveLocation(opened, source, reach.open);
       const published = await core.group("Publishing", () =>
         publish(opened, root, inputs.references, { ...target, referrers: inputs.referrers, onEvent: logEvent }),
       );

@@ -2,22 +2,22 @@ import { existsSync } from "node:fs";
 import {
   type Abortable,
   type Descriptor,
-  type FileLocation,
-  formatLocation,
-  IndexedSource,
-  isNamed,
+  isOciError,
   type LayoutOptions,
   type Location,
-  OciError,
   type Platform,
-  parseLegacyTag,
   parseLocation,
   parsePlatform,
   type Source,
   selectPlatform,
-  type Target,
 } from "@stowage/layout";
-import { type OpenOptions, openSource, openTarget, RegistryClient } from "@stowage/registry";
+import {
+  type OpenOptions,
+  RegistryClient,
+  type ResolvedLocation,
+  resolveLocation,
+  withSource,
+} from "@stowage/registry";
 import type { Argv } from "yargs";
 import { parsed, UsageError } from "./command.js";
 import { version } from "./version.js";
@@ -133,38 +133,6 @@ export interface RootOptions {
   readonly platform?: Platform | undefined;
 }
 
-/** Opens a location to read from, hands it to `use`, and closes it whatever happens. */
-export async function withSource<T>(
-  location: Location,
-  open: OpenOptions,
-  use: (source: Source) => Promise<T>,
-): Promise<T> {
-  const opened = await openSource(location, open);
-  try {
-    return await use(opened.source);
-  } finally {
-    await opened.close();
-  }
-}
-
-/** Opens a location to write to. A target that is written in one go, an archive, is completed when `use` is done and given up when it fails. */
-export async function withTarget<T>(
-  location: Location,
-  open: OpenOptions,
-  use: (target: Target) => Promise<T>,
-): Promise<T> {
-  const opened = await openTarget(location, open);
-  let result: T;
-  try {
-    result = await use(opened.target);
-  } catch (error) {
-    await opened.discard();
-    throw error;
-  }
-  await opened.close();
-  return result;
-}
-
 /** Opens a location and resolves what it names, down to a platform where one is asked for. */
 export function withRoot<T>(text: string, options: RootOptions, use: (root: OpenedRoot) => Promise<T>): Promise<T> {
   const location = locationArgument(text);
@@ -178,37 +146,12 @@ export function withRoot<T>(text: string, options: RootOptions, use: (root: Open
   });
 }
 
-/** What a location names. Where it names nothing and the layout holds exactly one image, that one. */
-export async function resolveRoot(
-  source: Source,
-  location: Location,
-  options: Abortable,
-): Promise<{ descriptor: Descriptor; tag: string | undefined }> {
-  const { tag, digest } = location.kind === "registry" ? location.reference : location;
-  const reference = digest ?? tag;
-  if (reference !== undefined) return { descriptor: await source.resolve(reference, options), tag };
-  const tags: string[] = [];
-  for await (const one of source.tags(options)) tags.push(one);
-  // cosign's older tags say what goes with an image; none of them is an image that somebody named.
-  const images = tags.filter((tag) => parseLegacyTag(tag) === undefined);
-  if (images.length > 0) tags.splice(0, tags.length, ...images);
-  const [only] = tags;
-  if (only !== undefined && tags.length === 1) return { descriptor: await source.resolve(only, options), tag: only };
-  if (tags.length === 0) return { descriptor: await onlyEntry(source, location, options), tag: undefined };
-  throw new UsageError(`${formatLocation(location)} holds ${tags.length} tags; say which one`, {
-    hint: `For example ${formatLocation({ ...(location as FileLocation), tag: only as string })}.`,
-  });
-}
-
-async function onlyEntry(source: Source, location: Location, options: Abortable): Promise<Descriptor> {
-  const entries =
-    source instanceof IndexedSource
-      ? (await source.index(options)).manifests.filter((entry) => isNamed(entry) || entry.annotations === undefined)
-      : [];
-  const [only] = entries;
-  if (only !== undefined && entries.length === 1) return only;
-  throw new OciError("NOT_FOUND", `${formatLocation(location)} holds no tag`, {
-    hint:
-      entries.length === 0 ? "It is empty." : `Name one of its ${entries.length} manifests by its digest: @sha256:...`,
-  });
+/** What a location names; one that stands for several manifests is wrong usage. */
+export async function resolveRoot(source: Source, location: Location, options: Abortable): Promise<ResolvedLocation> {
+  try {
+    return await resolveLocation(source, location, options);
+  } catch (error) {
+    if (isOciError(error, "CONFLICT")) throw new UsageError(error.message, { hint: error.hint, cause: error });
+    throw error;
+  }
 }

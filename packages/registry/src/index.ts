@@ -6,3 +6,4 @@ export { type PublishedReference, type PublishOptions, type PublishReport, publi
 export { type Diagnostic, RegistryError } from "./registry-error.js";
 export { Repository } from "./repository.js";
 export type { TransportOptions } from "./transport.js";
+export { type ResolvedLocation, resolveLocation, withSource, withTarget } from "./with-location.js";

@@ -16,7 +16,7 @@ import {
   selectPlatform,
   type Target,
 } from "@stowage/layout";
-import type { OpenOptions } from "@stowage/registry";
+import { type OpenOptions, withTarget } from "@stowage/registry";
 import { defineCommand, parsed, UsageError } from "../command.js";
 import {
   locationArgument,
@@ -25,7 +25,6 @@ import {
   platformArgument,
   resolveRoot,
   withRegistryOptions,
-  withTarget,
 } from "../locations.js";
 import { formatSize, printJson, printLines } from "../output.js";
 import { startProgress } from "../progress.js";

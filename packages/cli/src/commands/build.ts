@@ -22,7 +22,7 @@ import {
   parseJson,
   type Target,
 } from "@stowage/layout";
-import type { OpenOptions } from "@stowage/registry";
+import { type OpenOptions, withSource, withTarget } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { type Context, defineCommand, parsed, UsageError } from "../command.js";
 import {
@@ -32,8 +32,6 @@ import {
   platformArgument,
   resolveRoot,
   withRegistryOptions,
-  withSource,
-  withTarget,
 } from "../locations.js";
 import { besideArchive, count, formatSize, printJson, printLines } from "../output.js";
 import { type Progress, startProgress } from "../progress.js";

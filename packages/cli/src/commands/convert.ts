@@ -1,6 +1,7 @@
 import { type ConvertReport, convertAttestations, formatLocation } from "@stowage/layout";
+import { withTarget } from "@stowage/registry";
 import { defineCommand } from "../command.js";
-import { locationArgument, openOptions, withRegistryOptions, withRoot, withTarget } from "../locations.js";
+import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
 import { besideArchive, count, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { reportLines, tagFor } from "./copy.js";

@@ -1,4 +1,5 @@
 import { type CopyReport, copy, formatLocation, formatReference, type Location } from "@stowage/layout";
+import { withTarget } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
   locationArgument,
@@ -7,7 +8,6 @@ import {
   platformArgument,
   withRegistryOptions,
   withRoot,
-  withTarget,
 } from "../locations.js";
 import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";

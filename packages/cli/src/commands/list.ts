@@ -1,7 +1,7 @@
 import { danglingReferrers, formatLocation, IndexedSource, type ListedTag, type Location, list } from "@stowage/layout";
-import type { OpenOptions } from "@stowage/registry";
+import { type OpenOptions, withSource } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
-import { locationArgument, openOptions, withRegistryOptions, withSource } from "../locations.js";
+import { locationArgument, openOptions, withRegistryOptions } from "../locations.js";
 import { printJson, printLines, table } from "../output.js";
 
 export const listCommand = defineCommand({

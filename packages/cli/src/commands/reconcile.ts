@@ -6,8 +6,9 @@ import {
   reconcile,
   referrerForms,
 } from "@stowage/layout";
+import { withTarget } from "@stowage/registry";
 import { defineCommand, UsageError } from "../command.js";
-import { locationArgument, openOptions, withRegistryOptions, withTarget } from "../locations.js";
+import { locationArgument, openOptions, withRegistryOptions } from "../locations.js";
 import { count, note, printJson, printLines } from "../output.js";
 
 export const reconcileCommand = defineCommand({

@@ -1,6 +1,7 @@
 import { formatLocation, OciError } from "@stowage/layout";
+import { withTarget } from "@stowage/registry";
 import { defineCommand, UsageError } from "../command.js";
-import { locationArgument, openOptions, resolveRoot, withRegistryOptions, withTarget } from "../locations.js";
+import { locationArgument, openOptions, resolveRoot, withRegistryOptions } from "../locations.js";
 import { printJson, printLines } from "../output.js";
 
 export const tagCommand = defineCommand({

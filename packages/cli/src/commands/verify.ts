@@ -11,8 +11,9 @@ import {
   verify,
   verifyLayout,
 } from "@stowage/layout";
+import { withSource } from "@stowage/registry";
 import { type Context, defineCommand, UsageError } from "../command.js";
-import { locationArgument, openOptions, resolveRoot, withRegistryOptions, withSource } from "../locations.js";
+import { locationArgument, openOptions, resolveRoot, withRegistryOptions } from "../locations.js";
 import { count, formatSize, printJson, printLines } from "../output.js";
 import { startProgress } from "../progress.js";
 
