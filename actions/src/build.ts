@@ -1,8 +1,13 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type BaseImage, type BuildOptions, type BuildResult, build, compressions, parseMapping } from "@stowage/image";
-import { copy, createdAt, formatLocation, formatPlatform, Layout, type Location, type Target } from "@stowage/layout";
+import {
+  type BaseImage,
+  type BuildDestination,
+  type BuildOptions,
+  type BuildResult,
+  buildInto,
+  compressions,
+  parseMapping,
+} from "@stowage/image";
+import { createdAt, formatLocation, formatPlatform, type Location } from "@stowage/layout";
 import { type OpenOptions, resolveLocation, withSource, withTarget } from "@stowage/registry";
 import {
   annotations,
@@ -28,7 +33,12 @@ await run("build", async ({ signal }) => {
   const reach = registries(signal);
   try {
     const result = await withBase(inputs.base, reach.open, (base) =>
-      buildInto(inputs.targets, inputs.tags, { ...inputs.options, base, signal }, reach.open),
+      buildInto(destinations(inputs, reach.open), {
+        ...inputs.options,
+        base,
+        signal,
+        scratch: process.env.RUNNER_TEMP || undefined,
+      }),
     );
     await report(result, inputs);
   } finally {
@@ -106,44 +116,16 @@ function withBase<T>(
   );
 }
 
-/** Builds into the first target and copies from there into the others. What is no layout gets the image from a layout that is removed again. */
-async function buildInto(
-  targets: readonly [Location, ...Location[]],
-  tags: readonly string[],
-  options: BuildOptions,
-  open: OpenOptions,
-): Promise<BuildResult> {
-  const [first, ...others] = targets;
-  if (first.kind === "layout") {
-    return withTarget(first, open, async (target) => {
-      const layout = target as Layout;
-      const result = await build(layout, { ...options, tags: [...tagOf(first), ...tags] });
-      await copyTo(layout, result, others, open);
-      return result;
-    });
-  }
-  const directory = await mkdtemp(join(process.env.RUNNER_TEMP || tmpdir(), "stowage-build-"));
-  try {
-    const layout = await Layout.create(directory);
-    const result = await build(layout, options);
-    await copyTo(layout, result, targets, open);
-    return result;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
-
-async function copyTo(
-  layout: Layout,
-  result: BuildResult,
-  targets: readonly Location[],
-  open: OpenOptions,
-): Promise<void> {
-  for (const location of targets) {
-    await withTarget(location, open, (target: Target) =>
-      copy(layout, target, result.descriptor, { signal: open.signal, tags: tagOf(location), referrers: "none" }),
-    );
-  }
+/** The targets as destinations; the tags of the input are for the first. */
+function destinations({ targets, tags }: BuildInputs, open: OpenOptions): [BuildDestination, ...BuildDestination[]] {
+  const [first, ...others] = targets.map(
+    (location): BuildDestination => ({
+      tags: location === targets[0] ? [...tagOf(location), ...tags] : tagOf(location),
+      isLayout: location.kind === "layout",
+      use: (work) => withTarget(location, open, work),
+    }),
+  );
+  return [first as BuildDestination, ...others];
 }
 
 function tagOf(location: Location): string[] {

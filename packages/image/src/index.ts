@@ -1,5 +1,6 @@
 export type { BaseImage } from "./base.js";
 export { type BuildEvent, type BuildOptions, type BuildResult, build } from "./build.js";
+export { type BuildDestination, type BuildIntoOptions, buildInto } from "./build-into.js";
 export { type Compression, compress, compressions, layerMediaType } from "./compression.js";
 export {
   type ConfigChanges,

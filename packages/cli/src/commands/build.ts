@@ -1,27 +1,16 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import {
   type BaseImage,
+  type BuildDestination,
   type BuildEvent,
   type BuildOptions,
   type BuildResult,
-  build,
+  buildInto,
   type Compression,
   compressions,
   type LayerSource,
   parseMapping,
 } from "@stowage/image";
-import {
-  copy,
-  createdAt,
-  formatLocation,
-  formatPlatform,
-  Layout,
-  type Location,
-  parseJson,
-  type Target,
-} from "@stowage/layout";
+import { createdAt, formatLocation, formatPlatform, type Location, parseJson } from "@stowage/layout";
 import { type OpenOptions, withSource, withTarget } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { type Context, defineCommand, parsed, UsageError } from "../command.js";
@@ -130,9 +119,11 @@ export const buildCommand = defineCommand({
       onEvent: followBuild(progress),
     };
     const targets = args.target.map(locationArgument);
-    const result = await withBase(args.base, open, (base) => buildInto(targets, { ...options, base }, open)).finally(
-      () => progress.stop(),
-    );
+    // yargs demands at least one.
+    const destinations = targets.map((location) => destination(location, open));
+    const result = await withBase(args.base, open, (base) =>
+      buildInto(destinations as [BuildDestination], { ...options, base, layout: open.layout }),
+    ).finally(() => progress.stop());
     printResult(besideArchive(context, targets), result, targets, args);
     return 0;
   },
@@ -214,38 +205,12 @@ function withBase<T>(
   });
 }
 
-/** Builds into the first target, and copies from there into the others. What is no layout gets the image from a layout that is removed again. */
-async function buildInto(targets: readonly Location[], options: BuildOptions, open: OpenOptions): Promise<BuildResult> {
-  const [first, ...others] = targets as [Location, ...Location[]];
-  if (first.kind === "layout") {
-    return withTarget(first, open, async (layout) => {
-      const result = await build(layout as Layout, { ...options, tags: tagsFor(first) });
-      await copyTo(layout as Layout, result, others, open);
-      return result;
-    });
-  }
-  const directory = await mkdtemp(join(tmpdir(), "stowage-build-"));
-  try {
-    const layout = await Layout.create(directory, open.layout);
-    const result = await build(layout, options);
-    await copyTo(layout, result, targets, open);
-    return result;
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
-}
-
-async function copyTo(
-  layout: Layout,
-  result: BuildResult,
-  targets: readonly Location[],
-  open: OpenOptions,
-): Promise<void> {
-  for (const location of targets) {
-    await withTarget(location, open, (target: Target) =>
-      copy(layout, target, result.descriptor, { signal: open.signal, tags: tagsFor(location), referrers: "none" }),
-    );
-  }
+function destination(location: Location, open: OpenOptions): BuildDestination {
+  return {
+    tags: tagsFor(location),
+    isLayout: location.kind === "layout",
+    use: (work) => withTarget(location, open, work),
+  };
 }
 
 function tagsFor(location: Location): string[] {
