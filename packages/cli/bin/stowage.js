@@ -1,5 +1,10 @@
 #!/usr/bin/env node
-import { main } from "../dist/main.js";
+import { setFlagsFromString } from "node:v8";
+
+// What moves through here is large and short-lived. With the young generation that Node 24 lets grow, a build takes 50 MB
+// more memory and no less time. The flags count for what is loaded after them.
+setFlagsFromString("--max-semi-space-size=2");
+setFlagsFromString("--semi-space-growth-factor=1");
 
 // A reader that has seen enough, such as head, ends neither the command nor what it returns.
 for (const stream of [process.stdout, process.stderr]) {
@@ -8,4 +13,5 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+const { main } = await import("../dist/main.js");
 process.exitCode = await main(process.argv.slice(2));

@@ -105,7 +105,7 @@ async function writeTarLayer(target: ContentWriter, path: string, options: Layer
         ),
         diffId: inner.digest(),
       }
-    : await writeCompressed(target, readArchive(path, options), options);
+    : await writeCompressed(target, readArchive(path, options, CHUNK, options.compression !== "none"), options);
   if ((isGzip ? layer.descriptor.digest : layer.diffId) !== checked) {
     throw new OciError("CONFLICT", `${path} changed while it was being read`);
   }
@@ -136,15 +136,18 @@ async function* readArchive(
   path: string,
   { signal }: Abortable,
   length = CHUNK,
+  reuse = false,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
     const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     try {
       if (!(await file.stat()).isFile())
         throw new OciError("INVALID", `cannot take ${path} as a layer: it is not a file`);
+      // A compressor copies what it is given before it asks for more, so one buffer serves it all along.
+      const memory = Buffer.allocUnsafe(length);
       for (;;) {
         signal?.throwIfAborted();
-        const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(length), 0, length);
+        const { bytesRead, buffer } = await file.read(reuse ? memory : Buffer.allocUnsafe(length), 0, length);
         if (bytesRead === 0) return;
         yield buffer.subarray(0, bytesRead);
       }
