@@ -40,7 +40,9 @@ export interface StoreOptions {
 
 /**
  * The `blobs` directory of a layout and the `ingest` directory beside it, where content stays until it is known to be
- * whole. A file under `blobs` is complete from the moment it has its name. image-spec v1.1.1, image-layout.md "Blobs".
+ * whole. A file under `blobs` is complete from the moment it has its name, whichever process is killed. Blobs are not forced
+ * to the disk: after a power loss one may be short, which its size and every read tell. image-spec v1.1.1,
+ * image-layout.md "Blobs".
  */
 export class BlobDirectory {
   /** The directory of the layout. */
