@@ -8,7 +8,7 @@ import { isJsonObject, parseJsonObject } from "./model/json.js";
 import { annotationKeys } from "./model/media-types.js";
 import { readBytes, readManifest } from "./model/verified.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
-import { isReferrersList, reachable } from "./reachable.js";
+import { isReferrersList, namedIn, reachable } from "./reachable.js";
 import { parseLegacyTag } from "./store/conventions.js";
 import { compareText, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
 import type { Layout } from "./store/layout.js";
@@ -190,11 +190,18 @@ async function measurer(
   graph: Graph,
 ): Promise<(removed: readonly DatedTag[]) => number> {
   const present = new Set((await listBlobs(layout.path)).digests);
+  // A list stays for as long as something in it does, and is the larger now, if it changes.
+  const lists = new Map(
+    index.manifests.filter((entry) => isReferrersList(graph, entry)).map((entry) => [entry.digest, entry]),
+  );
   return (removed) => {
     const entries = new Set(removed.map(({ entry }) => entry));
     const rest = { ...index, manifests: index.manifests.filter((entry) => !entries.has(entry)) };
     let size = 0;
-    for (const [digest, bytes] of reachable(graph, rest).live) if (present.has(digest)) size += bytes;
+    const { live } = reachable(graph, rest);
+    for (const [digest, bytes] of live) if (present.has(digest)) size += bytes;
+    for (const list of lists.values())
+      if (!live.has(list.digest) && namedIn(graph, list).some((digest) => live.has(digest))) size += list.size;
     return size;
   };
 }

@@ -40,7 +40,10 @@ export const listCommand = defineCommand({
       details && !args.json && !args.quiet ? await countDangling(source, context) : 0,
     ]);
     if (dangling > 0)
-      note(context, `${count(dangling, "referrer")} of images that are not here: list ${args.location} --dangling`);
+      note(
+        context,
+        `${count(dangling, "referrer")} of images that are not here: stowage list ${args.location} --dangling`,
+      );
     if (args.json) printJson(context, tags);
     else if (args.quiet || !details)
       printLines(
