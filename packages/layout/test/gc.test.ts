@@ -119,6 +119,25 @@ describe("a collection", () => {
     expect((await all(layout.referrers(image))).map(({ digest }) => digest)).toEqual([referrer.digest]);
   });
 
+  it("keeps what goes with an image in the forms of hauler, containerd and cosign save, hand-made as these are documented", async () => {
+    const layout = await newLayout();
+    const image = await pushImage(layout);
+    await layout.tag("v1", image);
+    const forms: Record<string, string>[] = [
+      { kind: "dev.hauler/sboms", "hauler.dev/subject-digest": image.digest },
+      { "io.containerd.manifest.subject": image.digest },
+      { "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image.digest },
+      { kind: "dev.cosignproject.cosign/atts" },
+    ];
+    const others: Descriptor[] = [];
+    for (const [at, annotations] of forms.entries())
+      others.push({ ...(await pushImage(layout, { layers: [`form ${at}`] })), annotations });
+    await layout.update((index) => ({ ...index, manifests: [...index.manifests, ...others] }));
+    expect((await gc(layout, { grace: 0 })).removed).toEqual([]);
+    expect(await problems(layout)).toEqual([]);
+    expect((await layout.index()).manifests).toEqual(expect.arrayContaining(others));
+  });
+
   it("keeps an index that is tagged like a list and is none", async () => {
     const layout = await newLayout();
     const index = await pushIndex(layout, [await pushImage(layout)]);
