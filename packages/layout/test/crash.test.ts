@@ -42,36 +42,40 @@ const steps: readonly Step[] = [
 ];
 
 describe("a process that is killed before any one of its changes of the file system", () => {
-  it.each(steps)("leaves a layout as before or after it, and the next one finishes its work: %j", async (step) => {
-    const directory = await temporaryDirectory();
-    const template = join(directory, "template");
-    let state: State = nothing;
-    const layout = await Layout.create(template);
-    for (const one of before) {
-      await perform(library, layout, known, one);
-      state = after(state, one);
-    }
-    expect(await observe(template)).toEqual(state);
-    const goal = after(state, step);
-    let [kills, next, leftovers] = [0, 1, 0];
-    const killAgainAndAgain = async (): Promise<void> => {
-      for (let number = next++; ; number = next++) {
-        const path = join(directory, String(number));
-        await cp(template, path, { recursive: true });
-        const child = await Child.start("crash", path, String(number), JSON.stringify(step));
-        await child.end("SIGKILL");
-        if (child.process.signalCode === null) return;
-        kills++;
-        leftovers += (await readdir(join(path, "ingest"))).length;
-        await expectInvariants(path);
-        expectBetween(await observe(path), state, goal);
-        await finish(path, step, goal);
+  it.each(steps)(
+    "leaves a layout as before or after it, and the next one finishes its work: %j",
+    { timeout: 180_000 },
+    async (step) => {
+      const directory = await temporaryDirectory();
+      const template = join(directory, "template");
+      let state: State = nothing;
+      const layout = await Layout.create(template);
+      for (const one of before) {
+        await perform(library, layout, known, one);
+        state = after(state, one);
       }
-    };
-    await Promise.all([killAgainAndAgain(), killAgainAndAgain()]);
-    expect(kills).toBeGreaterThan(5);
-    expect(leftovers).toBeGreaterThan(0);
-  });
+      expect(await observe(template)).toEqual(state);
+      const goal = after(state, step);
+      let [kills, next, leftovers] = [0, 1, 0];
+      const killAgainAndAgain = async (): Promise<void> => {
+        for (let number = next++; ; number = next++) {
+          const path = join(directory, String(number));
+          await cp(template, path, { recursive: true });
+          const child = await Child.start("crash", path, String(number), JSON.stringify(step));
+          await child.end("SIGKILL");
+          if (child.process.signalCode === null) return;
+          kills++;
+          leftovers += (await readdir(join(path, "ingest"))).length;
+          await expectInvariants(path);
+          expectBetween(await observe(path), state, goal);
+          await finish(path, step, goal);
+        }
+      };
+      await Promise.all([killAgainAndAgain(), killAgainAndAgain()]);
+      expect(kills).toBeGreaterThan(5);
+      expect(leftovers).toBeGreaterThan(0);
+    },
+  );
 });
 
 describe("processes that are killed at random moments", () => {
