@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type FileHandle, lstat, mkdir, open, utimes } from "node:fs/promises";
+import { type FileHandle, lstat, open, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
@@ -10,6 +10,7 @@ import { AllowedRoots } from "./allowed-roots.js";
 import { type Cloned, cloneFile } from "./clone.js";
 import {
   inLargeChunks,
+  makeDirectory,
   openRegularFile,
   readAtOnce,
   readChunks,
@@ -57,6 +58,11 @@ export class BlobDirectory {
 
   get ingest(): string {
     return join(this.root, "ingest");
+  }
+
+  /** The path of the lock of the layout. */
+  get lock(): string {
+    return join(this.ingest, "lock");
   }
 
   /** The path of a blob. Only a {@link Digest} makes one, so it cannot leave the directory. */
@@ -162,7 +168,7 @@ export class BlobDirectory {
   async adopt(descriptor: Descriptor, from: string, ways: readonly Cloned[], signal?: AbortSignal): Promise<boolean> {
     const temporary = this.temporary();
     try {
-      await mkdir(this.ingest, { recursive: true });
+      await makeDirectory(this.ingest);
       if ((await cloneFile(from, temporary, ways)) === undefined) return false;
       const { handle, size } = await openRegularFile(temporary);
       for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
@@ -267,7 +273,7 @@ export class BlobDirectory {
       return await open(path, "wx");
     } catch (error) {
       if (systemErrorCode(error) !== "ENOENT") throw error;
-      await mkdir(this.ingest, { recursive: true });
+      await makeDirectory(this.ingest);
       return open(path, "wx");
     }
   }
@@ -278,7 +284,7 @@ export class BlobDirectory {
       await replaceFile(temporary, path);
     } catch (error) {
       if (systemErrorCode(error) !== "ENOENT") throw error;
-      await mkdir(dirname(path), { recursive: true });
+      await makeDirectory(dirname(path));
       await replaceFile(temporary, path);
     }
   }
