@@ -167,6 +167,24 @@ export async function writeFully(handle: FileHandle, chunk: Uint8Array, position
   }
 }
 
+/** Writes a new file and waits until it is on the disk. */
+export function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
+  return writeNewFile(path, async (handle) => {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  });
+}
+
+/** Makes a file, lets `write` fill it, and closes it. */
+export async function writeNewFile(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+  const handle = await open(path, "w");
+  try {
+    await write(handle);
+  } finally {
+    await handle.close();
+  }
+}
+
 /** Moves a file over another one. Where the file system refuses for a moment, as Windows does while a reader has it open, it tries again. */
 export async function replaceFile(from: string, to: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {

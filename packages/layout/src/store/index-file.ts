@@ -1,6 +1,5 @@
-import { AsyncLocalStorage } from "node:async_hooks";
 import { createHash } from "node:crypto";
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Abortable } from "../content.js";
@@ -9,11 +8,12 @@ import type { BlobDirectory } from "./blobs.js";
 import type { IndexBytes, ReadManifestOf } from "./derive.js";
 import { type DerivedFile, WORTHWHILE } from "./derived-file.js";
 import { fileStamp } from "./file-stamp.js";
-import { readSmallFile, removeFile, replaceFile, syncDirectory } from "./files.js";
+import { readSmallFile, removeFile, replaceFile, syncDirectory, writeNewFile } from "./files.js";
 import { type Edited, IndexEdit, WholeNeeded } from "./index-edit.js";
 import { checkIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import type { IndexChange } from "./indexed-target.js";
-import { acquireLock, DEFAULT_TIMEOUT, type Lock, type LockOptions } from "./lock.js";
+import { LayoutLock } from "./layout-lock.js";
+import { DEFAULT_TIMEOUT, type Lock } from "./lock.js";
 import { processMark } from "./process.js";
 import { readIndex } from "./read-index.js";
 
@@ -37,21 +37,12 @@ interface Waiting extends UpdateOptions {
   readonly deadline: number;
 }
 
-/** Set while something of this process runs under the lock of a layout, for the time that it runs. */
-const holding = new AsyncLocalStorage<Held>();
-
-interface Held {
-  readonly file: IndexFile;
-  /** What this runs within. */
-  readonly outer: Held | undefined;
-  ended: boolean;
-}
-
 /**
  * The file `index.json`. It is only ever replaced whole, by a process that holds the lock, with a file that has reached
  * the disk. Changes that arrive in one process while another holds the lock go in together, as one replacement.
  */
 export class IndexFile {
+  readonly lock: LayoutLock;
   readonly #root: string;
   readonly #blobs: BlobDirectory;
   readonly #derived: DerivedFile;
@@ -65,6 +56,7 @@ export class IndexFile {
 
   /** `blobs` tells the type of what an entry names without one, and `manifest` what a new entry leads to. */
   constructor(root: string, blobs: BlobDirectory, derived: DerivedFile, manifest: ReadManifestOf) {
+    this.lock = new LayoutLock(blobs);
     this.#root = root;
     this.#blobs = blobs;
     this.#derived = derived;
@@ -107,7 +99,7 @@ export class IndexFile {
    */
   update(change: IndexChange, options: UpdateOptions): Promise<LayoutIndex | undefined> {
     const { signal } = options;
-    this.#checkNotHeld();
+    this.lock.checkNotHeld();
     let giveUp = (): void => {};
     const changed = new Promise<LayoutIndex | undefined>((resolve, reject) => {
       const deadline = Date.now() + (options.timeout ?? DEFAULT_TIMEOUT);
@@ -120,15 +112,6 @@ export class IndexFile {
     return changed.finally(() => signal?.removeEventListener("abort", giveUp));
   }
 
-  /** Waiting for what waits for us would never end. */
-  #checkNotHeld(): void {
-    for (let held = holding.getStore(); held !== undefined; held = held.outer)
-      if (held.file === this && !held.ended)
-        throw new TypeError(
-          `a change of ${this.path} was asked for within another change of it, which would wait for itself`,
-        );
-  }
-
   /** Only as long as it waits: a change that is being made is made to its end. */
   #giveUp(one: Waiting, reason: unknown): void {
     if (!this.#waiting.includes(one)) return;
@@ -137,26 +120,13 @@ export class IndexFile {
     if (this.#waiting.length === 0) this.#abandon.abort();
   }
 
-  /** Runs `action` while no other process changes the layout. */
-  async locked<T>(action: (lock: Lock) => Promise<T>, options: LockOptions = {}): Promise<T> {
-    this.#checkNotHeld();
-    const lock = await acquireLock(this.#blobs.lock, options);
-    const held: Held = { file: this, outer: holding.getStore(), ended: false };
-    try {
-      return await holding.run(held, () => action(lock));
-    } finally {
-      held.ended = true;
-      await lock.release();
-    }
-  }
-
   async #drain(): Promise<void> {
     this.#draining = true;
     while (this.#waiting.length > 0) {
       let group: Waiting[] = [];
       this.#abandon = new AbortController();
       try {
-        const answer = await this.locked(
+        const answer = await this.lock.run(
           async (lock) => {
             group = this.#waiting;
             this.#waiting = [];
@@ -274,7 +244,7 @@ export class IndexFile {
   async #replaceBy(lock: Lock, write: (handle: FileHandle) => Promise<void>): Promise<void> {
     const temporary = join(this.#blobs.ingest, `index.json.${processMark}-${Date.now()}`);
     try {
-      await writeFileBy(temporary, write);
+      await writeNewFile(temporary, write);
       if (!(await lock.held())) {
         throw new OciError(
           "CONFLICT",
@@ -296,22 +266,5 @@ export class IndexFile {
     } catch (error) {
       throw systemError(error, `cannot read ${this.path}`);
     }
-  }
-}
-
-/** Writes a new file and waits until it is on the disk. */
-export function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
-  return writeFileBy(path, async (handle) => {
-    await handle.writeFile(bytes);
-    await handle.sync();
-  });
-}
-
-async function writeFileBy(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
-  const handle = await open(path, "w");
-  try {
-    await write(handle);
-  } finally {
-    await handle.close();
   }
 }

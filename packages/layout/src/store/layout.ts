@@ -190,7 +190,7 @@ export class Layout extends IndexedTarget {
     try {
       if (options.dryRun === true) return await run();
       await makeDirectory(this.#blobs.ingest);
-      return await this.#index.file.locked(run, { signal: options.signal, timeout: this.#lockTimeout });
+      return await this.#index.file.lock.run(run, { signal: options.signal, timeout: this.#lockTimeout });
     } catch (error) {
       throw systemError(error, `cannot sweep ${this.path}`);
     }
