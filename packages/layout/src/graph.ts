@@ -78,6 +78,8 @@ function linkToManifest({ digest, size }: Descriptor): Link {
 
 async function readNode(source: IndexedSource, link: Link, options: Abortable): Promise<GraphNode> {
   const { digest } = link;
+  const small = source.peek(digest);
+  if (small !== undefined) return { state: "read", size: small.byteLength, ...linksIn(small) };
   // The size on the disk, not the declared one: a descriptor that lies about it must not hide the links.
   const size = await source.size(digest);
   const none = { size: size ?? link.size, links: [] };

@@ -5,7 +5,7 @@ import type { Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, digestAlgorithm, digestEncoded, Hasher, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
-import { verified } from "../model/verified.js";
+import { damaged, verified } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { type Cloned, cloneFile } from "./clone.js";
 import {
@@ -19,6 +19,7 @@ import {
   untilAborted,
   writeFully,
 } from "./files.js";
+import { type HashOptions, hashFile } from "./hash-threads.js";
 import { processMark } from "./process.js";
 
 /** After this time, in ms, a blob that a writer counts on is marked as used anew. Far below any sensible grace time of a collection. */
@@ -140,7 +141,14 @@ export class BlobDirectory {
   readSmall(descriptor: Descriptor): Uint8Array | undefined {
     if (descriptor.size > SMALL || !isVerifiable(descriptor.digest)) return undefined;
     const bytes = readAtOnce(this.path(descriptor.digest), descriptor.size);
-    return bytes !== undefined && isContentOf(bytes, descriptor.digest) ? bytes : undefined;
+    return bytes?.byteLength === descriptor.size && isContentOf(bytes, descriptor.digest) ? bytes : undefined;
+  }
+
+  /** As {@link readSmall}, whatever size a descriptor claims. */
+  peek(digest: Digest): Uint8Array | undefined {
+    if (!isVerifiable(digest)) return undefined;
+    const bytes = readAtOnce(this.path(digest), SMALL);
+    return bytes !== undefined && isContentOf(bytes, digest) ? bytes : undefined;
   }
 
   /** The verified content; from an offset only its length is checked. */
@@ -157,6 +165,21 @@ export class BlobDirectory {
       yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
       // A reader that fails before it asks for the first chunk leaves the file to us.
+      await handle.close();
+    }
+  }
+
+  /** As reading all of it with {@link read}, with the hash taken by another thread. */
+  async check({ digest, size: declared }: Descriptor, options: HashOptions): Promise<void> {
+    const path = await this.#allowed.follow(this.path(digest));
+    const { handle, size } = await openRegularFile(path);
+    try {
+      if (size !== declared)
+        throw new OciError("MISMATCH", `${digest} at ${path} has ${size} bytes; its descriptor says ${declared}`);
+      const hasher = Hasher.for(digest);
+      const found = `${hasher.algorithm}:${await hashFile(handle.fd, hasher.algorithm, options)}`;
+      if (found !== digest) throw damaged(`${digest} at ${path}`, found);
+    } finally {
       await handle.close();
     }
   }

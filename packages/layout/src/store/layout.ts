@@ -11,6 +11,7 @@ import { DirectoryIndex } from "./directory-index.js";
 import { CHUNK_SIZE, makeDirectory, readSmallFile } from "./files.js";
 import type { UpdateOptions } from "./index-file.js";
 import { type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
+import type { CheckOptions } from "./indexed-source.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
 import { initialize } from "./initialize.js";
 import { checkLayoutFile } from "./layout-version.js";
@@ -18,6 +19,9 @@ import { type Oddity, oddFiles, oddities } from "./oddities.js";
 import { checkOwnDirectories, namesOfFiles } from "./own-directories.js";
 import { SHARED, type SharedBlobs, sharedBlobs } from "./shared-blobs.js";
 import { type SweepOptions, type SweepReport, sweep } from "./sweep.js";
+
+/** A blob of fewer bytes is checked sooner than another thread is told of it. */
+const WORTH_A_THREAD = 4 * CHUNK_SIZE;
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
 export interface LayoutOptions {
@@ -203,6 +207,15 @@ export class Layout extends IndexedTarget {
   /** The path of the blob with this digest, whether it is there or not. */
   blobPath(digest: Digest): string {
     return this.#blobs.path(digest);
+  }
+
+  override peek(digest: Digest): Uint8Array | undefined {
+    return this.#blobs.peek(digest);
+  }
+
+  override async check(descriptor: Descriptor, options: CheckOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    return descriptor.size < WORTH_A_THREAD ? super.check(descriptor, options) : this.#blobs.check(descriptor, options);
   }
 
   async *fetch(descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
