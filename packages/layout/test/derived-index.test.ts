@@ -15,6 +15,7 @@ import { parseManifest } from "../src/model/manifest.js";
 import { derive, type IndexBytes } from "../src/store/derive.js";
 import { type Derived, DerivedIndex } from "../src/store/derived-index.js";
 import type { LayoutIndex } from "../src/store/index-json.js";
+import { Child } from "./child-process.js";
 import {
   all,
   blobName,
@@ -203,6 +204,24 @@ describe("the derived index of a large layout", () => {
     await expect(stat(join(path, NAME))).resolves.toBeDefined();
     const { readdir } = await import("node:fs/promises");
     expect(await readdir(join(path, "ingest"))).toEqual([]);
+  });
+
+  it("misleads none of several processes that change the layout and search it at once", {
+    timeout: 120_000,
+  }, async () => {
+    const children = await Promise.all(
+      Array.from({ length: 6 }, (_, at) => Child.start("search", path, String(at), "12")),
+    );
+    await Promise.all(children.map((child) => child.line("ready")));
+    for (const child of children) child.send("go");
+    await Promise.all(children.map((child) => child.end()));
+    for (const child of children) expect(child.lines).toEqual(["ready", "done"]);
+    const after = (await answers()) as { tags: string[]; referrers: Descriptor[][] };
+    expect(after.tags).toHaveLength(3 * SUBJECTS + 6 * 12);
+    expect(after.referrers.map((found) => found.length)).toEqual(
+      subjects.map((_, at) => (at === 0 || at === 2 ? 16 : 15) + (at < 6 ? 12 : 0)),
+    );
+    expect(after).toEqual(await answersWithout());
   });
 
   it("lies beside a layout that others read: the bytes of index.json stay", async () => {
