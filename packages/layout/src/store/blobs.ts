@@ -111,32 +111,6 @@ export class BlobDirectory {
     }
   }
 
-  /**
-   * Removes the blob unless it was claimed or written after `time` (ms since 1970). It is taken aside first and looked at
-   * again: a claim either came before, and is seen, or finds nothing. Returns what was there, or undefined.
-   */
-  async remove(
-    digest: Digest,
-    time: number,
-  ): Promise<{ readonly size: number; readonly removed: boolean } | undefined> {
-    const path = this.path(digest);
-    const aside = this.temporary();
-    try {
-      const { size, mtimeMs } = await lstat(path);
-      if (mtimeMs > time) return { size, removed: false };
-      await replaceFile(path, aside);
-      if ((await lstat(aside)).mtimeMs > time) {
-        await replaceFile(aside, path);
-        return { size, removed: false };
-      }
-      await removeFile(aside);
-      return { size, removed: true };
-    } catch (error) {
-      if (systemErrorCode(error) === "ENOENT") return undefined;
-      throw systemError(error, `cannot remove ${path}`);
-    }
-  }
-
   /** The verified content of a blob of a few kilobytes, or undefined where it is larger, absent or damaged; {@link read} says which. */
   readSmall(descriptor: Descriptor): Uint8Array | undefined {
     if (descriptor.size > SMALL || !isVerifiable(descriptor.digest)) return undefined;

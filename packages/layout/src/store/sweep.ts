@@ -5,7 +5,7 @@ import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
 import { systemError, systemErrorCode } from "../model/errors.js";
 import { forEachParallel, PARALLEL_READS } from "../parallel.js";
 import type { BlobDirectory } from "./blobs.js";
-import { readSmallFile, removeFile } from "./files.js";
+import { readSmallFile, removeFile, replaceFile } from "./files.js";
 import { isRunning, isRunningByMark, type ProcessIdentity } from "./process.js";
 
 /** A temporary file that is older than this, in ms, is a leftover, wherever the process was that made it. */
@@ -64,12 +64,40 @@ export async function sweep(
   const dead = digests.filter((digest) => !isLive(digest));
   await forEachParallel(dead, PARALLEL_READS, async (digest) => {
     options.signal?.throwIfAborted();
-    const blob = options.dryRun === true ? await look(blobs.path(digest), before) : await blobs.remove(digest, before);
+    const blob =
+      options.dryRun === true ? await look(blobs.path(digest), before) : await removeBlob(blobs, digest, before);
     if (blob !== undefined) (blob.removed ? removed : spared).push({ digest, size: blob.size });
   });
   const byDigest = (a: SweptBlob, b: SweptBlob): number => (a.digest < b.digest ? -1 : 1);
   const leftovers = await sweepLeftovers(blobs.root, now, options);
   return { removed: removed.sort(byDigest), spared: spared.sort(byDigest), leftovers, ignored: foreign };
+}
+
+/**
+ * Removes the blob unless it was claimed or written after `time` (ms since 1970). It is taken aside first and looked at
+ * again: a claim either came before, and is seen, or finds nothing. Returns what was there, or undefined.
+ */
+async function removeBlob(
+  blobs: BlobDirectory,
+  digest: Digest,
+  time: number,
+): Promise<{ readonly size: number; readonly removed: boolean } | undefined> {
+  const path = blobs.path(digest);
+  const aside = blobs.temporary();
+  try {
+    const { size, mtimeMs } = await lstat(path);
+    if (mtimeMs > time) return { size, removed: false };
+    await replaceFile(path, aside);
+    if ((await lstat(aside)).mtimeMs > time) {
+      await replaceFile(aside, path);
+      return { size, removed: false };
+    }
+    await removeFile(aside);
+    return { size, removed: true };
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return undefined;
+    throw systemError(error, `cannot remove ${path}`);
+  }
 }
 
 async function look(path: string, before: number): Promise<{ size: number; removed: boolean } | undefined> {
