@@ -159,7 +159,13 @@ const PATIENCE = 120_000;
 /** The ms that a whole process takes; undefined where it takes too long. */
 function wall(command, parameters) {
   const start = performance.now();
-  const child = spawnSync(command, parameters, { encoding: "utf8", timeout: PATIENCE, input: "", maxBuffer: 2 ** 28 });
+  const child = spawnSync(command, parameters, {
+    encoding: "utf8",
+    timeout: PATIENCE,
+    killSignal: "SIGKILL",
+    input: "",
+    maxBuffer: 2 ** 28,
+  });
   if (child.error?.code === "ETIMEDOUT") return undefined;
   if (child.status !== 0) throw new Error(`${command} ${parameters.join(" ")} failed: ${child.stderr}`);
   return performance.now() - start;

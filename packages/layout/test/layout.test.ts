@@ -53,7 +53,6 @@ describe("creating a layout", () => {
     await mkdir(join(path, "lost+found"));
     const layout = await Layout.create(path);
     expect(await all(layout.tags())).toEqual([]);
-    expect(await layout.oddities()).toEqual([]);
     expect((await readdir(path)).sort()).toEqual(["blobs", "index.json", "ingest", "lost+found", "oci-layout"]);
   });
 

@@ -168,8 +168,7 @@ function compareEntries(a: JsonObject, b: JsonObject): number {
   return compareText(nameA, nameB) || byDigest;
 }
 
-/** Also what the root of a file system has, whose directory a layout may be. */
-const OWN_NAMES = new Set(["oci-layout", "index.json", "ingest", DERIVED_INDEX, "lost+found"]);
+const OWN_NAMES = new Set(["oci-layout", "index.json", "ingest", DERIVED_INDEX]);
 
 /**
  * What is odd about the files of a layout, given as paths from its root with `/` between the parts: one beside those of a
