@@ -103,7 +103,7 @@ describe("a registry that asks for Basic", () => {
   it("is refused without credentials with a hint to log in", async () => {
     const registry = await guarded();
     const error = await failure(client().repository(`${registry.host}/a/b`).has(content.descriptor));
-    expect(error).toMatchObject({ code: "UNAUTHORIZED", hint: `Log in with: docker login ${registry.host}` });
+    expect(error).toMatchObject({ code: "UNAUTHORIZED", hint: `Log in with: stowage login ${registry.host}` });
   });
 
   it("gets the credentials that were found for the repository", async () => {
@@ -204,7 +204,7 @@ describe("a registry that asks for tokens", () => {
     const error = await failure(client().repository(`${registry.host}/a/b`).has(content.descriptor));
     expect(error).toMatchObject({
       code: "UNAUTHORIZED",
-      hint: `Log in with: docker login ${registry.host}`,
+      hint: `Log in with: stowage login ${registry.host}`,
       diagnostics: [{ message: "who are you" }],
     });
   });

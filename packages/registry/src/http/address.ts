@@ -62,13 +62,19 @@ export function isLoopback(url: URL): boolean {
   return host === "localhost" || host.endsWith(".localhost");
 }
 
-/** The nearest place any of the addresses of the host of `url` leads to. A name that cannot be looked up counts as public. */
-export async function reachOf(url: URL): Promise<Reach> {
+/** Where the host of `url` leads by its name or address alone; undefined for a name that has to be looked up. */
+export function plainReach(url: URL): Reach | undefined {
   if (isLoopback(url)) return "loopback";
   const host = bareHost(url);
-  if (isIP(host) !== 0) return reachOfAddress(host);
+  return isIP(host) === 0 ? undefined : reachOfAddress(host);
+}
+
+/** The nearest place any of the addresses of the host of `url` leads to. A name that cannot be looked up counts as public. */
+export async function reachOf(url: URL): Promise<Reach> {
+  const plain = plainReach(url);
+  if (plain !== undefined) return plain;
   try {
-    const addresses = await lookup(host, { all: true });
+    const addresses = await lookup(bareHost(url), { all: true });
     const reaches = addresses.map(({ address }) => reachOfAddress(address));
     return RANGES.map(([reach]) => reach).find((reach) => reaches.includes(reach)) ?? "public";
   } catch {
@@ -77,20 +83,27 @@ export async function reachOf(url: URL): Promise<Reach> {
 }
 
 /**
- * Fails with `DENIED` where `from`, which sent us to `to`, is farther away than `to`: a registry on the internet has no
- * business on this machine, on its link or in its private network. A registry on this machine may point into the private network.
+ * True if whoever is at `source` may lead to `target`: a registry on the internet has no business on this machine, on its
+ * link or in its private network. A registry on this machine may lead into the private network.
  */
+export function mayLead(source: Reach, target: Reach): boolean {
+  return target === "public" || target === source || (source === "loopback" && target === "private");
+}
+
+/** Fails with `DENIED` where `from`, which sent us to `to`, is farther away than `to`, as {@link mayLead} judges it. */
 export async function checkReach(from: URL, to: URL, what: string): Promise<void> {
   if (from.hostname === to.hostname) return;
   const target = await reachOf(to);
-  if (target === "public") return;
-  const source = await reachOf(from);
-  if (source === target || (source === "loopback" && target === "private")) return;
-  throw new OciError(
+  if (target === "public" || mayLead(await reachOf(from), target)) return;
+  throw tooNear(from, to, target, what);
+}
+
+/** The error for a step from `from` to `to` that is refused because it leads nearer. */
+export function tooNear(from: URL, to: URL, target: Reach, what: string): OciError {
+  const hint = `Only a registry that is on such an address itself may do so, unless it is allowed with --allow-internal ${to.host}.`;
+  return new OciError(
     "DENIED",
     `${from.host} points ${what} at ${to.host}, which is a ${target} address; that is refused`,
-    {
-      hint: "Only a registry that is on such an address itself may do so.",
-    },
+    { hint },
   );
 }

@@ -21,7 +21,17 @@ const UNREACHABLE: Explanation = {
   text: (host) => `there is no route to ${host}`,
   hint: () => "Check the network and the proxy settings.",
 };
-const NO_ANSWER: Explanation = { text: (host) => `${host} did not answer in time`, code: "LIMIT", temporary: true };
+const NO_CONNECTION: Explanation = {
+  text: (host) => `no connection to ${host} came about in time`,
+  hint: () => "Check host, port, firewall and proxy settings.",
+  code: "LIMIT",
+  temporary: true,
+};
+const NO_ANSWER: Explanation = {
+  text: (host) => `${host} took the request and did not answer in time`,
+  code: "LIMIT",
+  temporary: true,
+};
 const LOST: Explanation = { text: (host) => `the connection to ${host} was lost`, temporary: true };
 const NOT_TLS: Explanation = {
   text: (host) => `${host} does not speak TLS`,
@@ -32,6 +42,14 @@ const UNTRUSTED: Explanation = {
   hint: () => "Name the authority that signed it with --ca-file; --insecure gives up the check.",
 };
 
+const WANTS_CERTIFICATE: Explanation = {
+  text: (host) => `${host} wants a client certificate, or another one`,
+  hint: () => "Name one with --cert and --key, or put it into a certs.d directory.",
+};
+
+/** The code of the error for a body that the other side does not take. */
+export const STOPPED_READING = "STOWAGE_STOPPED_READING";
+
 const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   ECONNREFUSED: REFUSED,
   ENOTFOUND: UNKNOWN_NAME,
@@ -39,10 +57,11 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   EHOSTUNREACH: UNREACHABLE,
   ENETUNREACH: UNREACHABLE,
   EADDRNOTAVAIL: UNREACHABLE,
-  ETIMEDOUT: NO_ANSWER,
-  UND_ERR_CONNECT_TIMEOUT: NO_ANSWER,
+  ETIMEDOUT: NO_CONNECTION,
+  UND_ERR_CONNECT_TIMEOUT: NO_CONNECTION,
   UND_ERR_HEADERS_TIMEOUT: NO_ANSWER,
   UND_ERR_BODY_TIMEOUT: { ...NO_ANSWER, text: (host) => `${host} stopped sending` },
+  [STOPPED_READING]: { ...NO_ANSWER, text: (host) => `${host} stopped reading` },
   ECONNRESET: LOST,
   ECONNABORTED: LOST,
   EPIPE: LOST,
@@ -59,6 +78,11 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
   CERT_SIGNATURE_FAILURE: UNTRUSTED,
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: WANTS_CERTIFICATE,
+  ERR_SSL_TLSV1_ALERT_CERTIFICATE_REQUIRED: WANTS_CERTIFICATE,
+  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: WANTS_CERTIFICATE,
+  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: WANTS_CERTIFICATE,
+  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: WANTS_CERTIFICATE,
   CERT_HAS_EXPIRED: { text: (host) => `the certificate of ${host} has expired` },
   CERT_NOT_YET_VALID: {
     text: (host) => `the certificate of ${host} is not valid yet`,
