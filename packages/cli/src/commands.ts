@@ -8,6 +8,8 @@ import { duCommand } from "./commands/du.js";
 import { gcCommand } from "./commands/gc.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
+import { loginCommand } from "./commands/login.js";
+import { logoutCommand } from "./commands/logout.js";
 import { publishCommand } from "./commands/publish.js";
 import { reconcileCommand } from "./commands/reconcile.js";
 import { repairCommand } from "./commands/repair.js";
@@ -34,5 +36,7 @@ export const commands: readonly AnyCommand[] = [
   reconcileCommand,
   convertCommand,
   serveCommand,
+  loginCommand,
+  logoutCommand,
   completionCommand,
 ];

@@ -26,6 +26,11 @@ export interface ClientOptions
    * `HttpHeaders`. With `false` none are used.
    */
   readonly credentials?: Credentials | CredentialLookup | false | undefined;
+  /**
+   * Pull-through caches by the host whose content they have. What is read by its digest comes from there where it can; they are told
+   * the host (`ns`), and get their own credentials, never those of the host.
+   */
+  readonly mirrors?: Readonly<Record<string, string>> | undefined;
   /** More headers for each request to a registry. They do not go anywhere else. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
@@ -39,6 +44,7 @@ export class RegistryClient {
   readonly #transport: Transport;
   readonly #lookup: CredentialLookup;
   readonly #headers: () => Promise<Readonly<Record<string, string>>>;
+  readonly #mirrors: Readonly<Record<string, string>>;
   readonly #notices = new Notices();
   readonly #registries = new Map<string, Registry>();
   readonly #repositories = new Map<string, Repository>();
@@ -46,6 +52,7 @@ export class RegistryClient {
   constructor(options: ClientOptions = {}) {
     this.#options = options;
     this.#transport = new Transport(options);
+    this.#mirrors = options.mirrors ?? {};
     const { lookup, headers } = configurationOf(options);
     this.#lookup = lookup;
     this.#headers = headers;
@@ -59,7 +66,8 @@ export class RegistryClient {
     const name = formatReference({ host, repository });
     let found = this.#repositories.get(name);
     if (found === undefined) {
-      found = new Repository(new Endpoint(this.#registry(host), repository), this);
+      const mirror = Object.hasOwn(this.#mirrors, host) ? this.#registry(this.#mirrors[host] as string) : undefined;
+      found = new Repository(new Endpoint(this.#registry(host), repository, mirror), this);
       this.#repositories.set(name, found);
     }
     return found;

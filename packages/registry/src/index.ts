@@ -4,6 +4,7 @@ export { type ClientOptions, openRepository, RegistryClient } from "./client.js"
 export type { RegistryWarning } from "./http/notices.js";
 export type { RateLimit } from "./http/rate-limit.js";
 export type { RetryOptions } from "./http/retry.js";
+export { userAgent } from "./http/user-agent.js";
 export {
   type Account,
   type LoginOptions,

@@ -219,7 +219,9 @@ export class Transport {
     const { url, namedBy, signal } = request;
     if (signal?.aborted) return signal.reason;
     if (cause instanceof TooNear)
-      return namedBy === undefined ? movedNearer(request, cause.reach) : tooNear(namedBy, url, cause.reach, "a request");
+      return namedBy === undefined
+        ? movedNearer(request, cause.reach)
+        : tooNear(namedBy, url, cause.reach, "a request");
     if (isOciError(cause) || cause instanceof TypeError) return cause;
     return connectionError(cause, request, proxyFor(url, this.#environment));
   }
