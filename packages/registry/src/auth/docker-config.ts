@@ -1,6 +1,7 @@
 import { open } from "node:fs/promises";
 import {
   isJsonObject,
+  isOciError,
   type JsonObject,
   OciError,
   parseJsonObject,
@@ -81,7 +82,7 @@ export function helperFor(config: ConfigFile, host: string): string | undefined 
 
 /** Takes the text of a configuration apart. Fails with `INVALID` where it is none, naming `where` it stands. */
 export function parseConfig(bytes: Uint8Array, where: string): ConfigFile {
-  const value = bytes.byteLength === 0 ? {} : parseJsonObject(bytes, where);
+  const value = bytes.byteLength === 0 ? {} : parseSecret(bytes, where);
   const { credsStore } = value;
   if (credsStore !== undefined && credsStore !== null && typeof credsStore !== "string")
     throw new OciError("INVALID", `credsStore in ${where} is not the name of a helper`);
@@ -92,6 +93,19 @@ export function parseConfig(bytes: Uint8Array, where: string): ConfigFile {
     credHelpers: objectAt(value, "credHelpers", where),
     credsStore: credsStore || undefined,
   };
+}
+
+function parseSecret(bytes: Uint8Array, where: string): JsonObject {
+  try {
+    return parseJsonObject(bytes, where);
+  } catch (error) {
+    // Whether and where it broke may be told. The parser quotes what stands there, and that may be a password.
+    const place = /at position \d+|line \d+ column \d+/.exec((error as Error).message)?.[0];
+    const problem = isOciError(error) && !error.message.includes("is not valid JSON") ? error.message : undefined;
+    throw new OciError("INVALID", problem ?? `${where} is not valid JSON${place === undefined ? "" : ` (${place})`}`, {
+      hint: "Mend it, or move it away and log in again with: stowage login",
+    });
+  }
 }
 
 /** The bytes of a configuration; none where there is no such file. Fails with `LIMIT` where it is too large. */
