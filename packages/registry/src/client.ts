@@ -98,7 +98,7 @@ export class RegistryClient {
       found = new Registry({
         ...this.#options,
         host,
-        lookup: this.#lookup,
+        credentials: this.#lookup,
         headers: this.#headers,
         transport: this.#transport,
         notices: this.#notices,

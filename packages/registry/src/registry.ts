@@ -24,7 +24,7 @@ export interface RegistryOptions extends RetryOptions {
   readonly internalHosts?: readonly string[] | undefined;
   /** More headers for each request to the registry. They do not go anywhere else. */
   readonly headers: () => Promise<Readonly<Record<string, string>>>;
-  readonly lookup: CredentialLookup;
+  readonly credentials: CredentialLookup;
   readonly transport: Transport;
   /** Where what the registry says beside its answers is kept. */
   readonly notices: Notices;
@@ -67,7 +67,7 @@ export class Registry {
     this.#authorizer = new Authorizer({
       host: this.host,
       registry: this.url,
-      lookup: options.lookup,
+      lookup: options.credentials,
       trustedRealms: options.trustedRealms ?? [],
       internalHosts: options.internalHosts ?? [],
       exchange: (request) => this.#exchangeForToken(request),

@@ -1,4 +1,4 @@
-import type { Socket } from "node:net";
+import type { LookupFunction, Socket } from "node:net";
 import { isOciError, OciError } from "@stowage/layout";
 import { buildConnector, type Dispatcher, Pool, ProxyAgent } from "undici";
 import { type Reach, reachOf, tooNear } from "./http/address.js";
@@ -40,6 +40,8 @@ export interface TransportOptions {
   readonly stallTimeout?: number | undefined;
   /** Connections per origin that read, and as many again that write. Default: 8. */
   readonly connections?: number | undefined;
+  /** What finds the addresses of a name, always asked for all of them. Default: the system. */
+  readonly lookup?: LookupFunction | undefined;
   /** The value of the User-Agent header. Default: `stowage`. */
   readonly userAgent?: string | undefined;
   /** Where http_proxy, https_proxy, no_proxy, NODE_EXTRA_CA_CERTS, HOME and the variables that name configurations are read from. Default: the environment of the process. */
@@ -93,13 +95,14 @@ export class Transport {
   readonly #options: TransportOptions;
   readonly #environment: Environment;
   readonly #dispatchers = new Map<string, Dispatcher>();
-  readonly #guard = new Guard();
+  readonly #guard: Guard;
   #usual: readonly string[] | undefined;
   #closed = false;
 
   constructor(options: TransportOptions = {}) {
     this.#options = options;
     this.#environment = options.environment ?? process.env;
+    this.#guard = new Guard(options.lookup);
   }
 
   /** How many connections to one origin read, and as many again write. */

@@ -44,7 +44,7 @@ const UNTRUSTED: Explanation = {
 
 const WANTS_CERTIFICATE: Explanation = {
   text: (host) => `${host} wants a client certificate, or another one`,
-  hint: () => "Name one with --cert and --key, or put it into a certs.d directory.",
+  hint: () => "Where it wants a client certificate, name one with --cert and --key or put it into a certs.d directory.",
 };
 
 /** The code of the error for a body that the other side does not take. */
@@ -110,7 +110,13 @@ export function connectionError(
     method,
     url,
     cause,
-    hint: explanation?.hint?.(url.host),
+    hint: explanation?.hint?.(url.host) ?? (wasHungUpOn(cause, url) ? WANTS_CERTIFICATE.hint?.(url.host) : undefined),
     temporary: explanation?.temporary ?? false,
   });
+}
+
+/** Some servers say in no other way that they want a client certificate. */
+function wasHungUpOn(cause: unknown, url: URL): boolean {
+  const { socket } = cause as { socket?: { bytesRead?: number } };
+  return url.protocol === "https:" && socket?.bytesRead === 0;
 }

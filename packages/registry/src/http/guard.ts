@@ -18,6 +18,12 @@ export class TooNear extends Error {
  */
 export class Guard {
   readonly #seen = new Map<string, Reach>();
+  readonly #lookUp: LookupFunction;
+
+  /** `lookUp` finds the addresses of a name; the default asks the system. */
+  constructor(lookUp: LookupFunction = lookup) {
+    this.#lookUp = lookUp;
+  }
 
   /** Where an origin is: as it was connected to, or else as its name is looked up. */
   async reachOf(url: URL): Promise<Reach> {
@@ -35,11 +41,12 @@ export class Guard {
     if (!mayLead(source, reach)) throw new TooNear(reach);
   }
 
-  /** Looks names up as the system does, without the addresses that are too near; fails with {@link TooNear} where none is left. */
+  /** Looks names up, without the addresses that are too near; fails with {@link TooNear} where none is left. */
   lookup(origin: string, source: Reach | undefined): LookupFunction {
     return (hostname, options, callback) => {
-      lookup(hostname, { ...options, all: true }, (error, addresses) => {
+      this.#lookUp(hostname, { ...options, all: true }, (error, found) => {
         if (error !== null) return callback(error, "");
+        const addresses = found as LookupAddress[];
         const allowed = addresses.filter(({ address }) => this.#allows(origin, source, reachOfAddress(address)));
         const [first] = allowed;
         if (first === undefined) callback(new TooNear(nearest(addresses)), "");
