@@ -169,6 +169,45 @@ describe("a registry that asks for tokens", () => {
     expect(issued).toBe(2);
   });
 
+  it.each(["HEAD", "POST", "PUT"])(
+    "gets a new token where the old one expires before the %s of an upload",
+    async (method) => {
+      let issued = 0;
+      const registry = await serveWithTokens({
+        token: (_, response) => sendJson(response, 200, { token: `t${++issued}` }),
+        isGood: (token) => token === `t${issued}`,
+      });
+      const bodies: string[] = [];
+      const expire = await serve(async (request, response, body) => {
+        const bytes = await body();
+        if (request.method === "PUT") bodies.push(bytes.toString());
+        if (request.method === method && issued === 1) {
+          response.writeHead(401, { "www-authenticate": `Bearer realm="${expire.url}/token"` }).end();
+          return;
+        }
+        const url = new URL(request.url ?? "", registry.url);
+        const answer = await fetch(url, {
+          method: request.method as string,
+          headers: { authorization: request.headers.authorization ?? "" },
+          ...(bytes.byteLength > 0 ? { body: bytes } : {}),
+          redirect: "manual",
+        });
+        const headers = Object.fromEntries(
+          [...answer.headers].map(([name, value]) => [name, value.replace(registry.url, expire.url)]),
+        );
+        delete headers["transfer-encoding"];
+        response
+          .writeHead(answer.status, headers)
+          .end(request.method === "HEAD" ? undefined : Buffer.from(await answer.arrayBuffer()));
+      });
+      expect(await client().repository(`${expire.host}/a/b`).push(content)).toBe("written");
+      expect(issued).toBe(2);
+      // What was refused with the old token is sent again from its beginning.
+      expect(bodies).toEqual(method === "PUT" ? ["content", "content"] : ["content"]);
+      expect(registry.blobs.get(`a/b ${content.descriptor.digest}`)?.toString()).toBe("content");
+    },
+  );
+
   it("gets a new token in time where the server says how long one is good for", async () => {
     let issued = 0;
     const registry = await serveWithTokens({

@@ -117,6 +117,6 @@ export function connectionError(
 
 /** Some servers say in no other way that they want a client certificate. */
 function wasHungUpOn(cause: unknown, url: URL): boolean {
-  const { socket } = cause as { socket?: { bytesRead?: number } };
-  return url.protocol === "https:" && socket?.bytesRead === 0;
+  const broken = cause as { socket?: { bytesRead?: number } } | undefined;
+  return url.protocol === "https:" && broken?.socket?.bytesRead === 0;
 }
