@@ -1,5 +1,5 @@
 import { type ErrorCode, systemErrorCode } from "@stowage/layout";
-import { RegistryError } from "../registry-error.js";
+import { isTemporaryStatus, RegistryError } from "../registry-error.js";
 
 interface Explanation {
   readonly text: (host: string) => string;
@@ -101,7 +101,7 @@ export function connectionError(
   proxy?: URL,
 ): RegistryError {
   const { action, method, url } = request;
-  const explanation = EXPLANATIONS[systemErrorCode(cause) ?? ""];
+  const explanation = refusalOfProxy(cause, proxy) ?? EXPLANATIONS[systemErrorCode(cause) ?? ""];
   const host = proxy === undefined ? url.host : `${url.host} or the proxy ${proxy.host}`;
   const text =
     explanation?.text(host) ??
@@ -113,6 +113,20 @@ export function connectionError(
     hint: explanation?.hint?.(url.host) ?? (wasHungUpOn(cause, url) ? WANTS_CERTIFICATE.hint?.(url.host) : undefined),
     temporary: explanation?.temporary ?? false,
   });
+}
+
+/** The library tells only in its message which status a proxy answered with to CONNECT. */
+function refusalOfProxy(cause: unknown, proxy: URL | undefined): Explanation | undefined {
+  const message = cause instanceof Error ? cause.message : "";
+  const status = Number(/^Proxy response \((\d{3})\)/.exec(message)?.[1]);
+  if (proxy === undefined || Number.isNaN(status)) return undefined;
+  return {
+    text: () => `the proxy ${proxy.host} answered ${status}`,
+    ...(status === 401 || status === 403 || status === 407
+      ? { hint: () => "Check the name and the password of the proxy in the environment, and what it lets through." }
+      : {}),
+    temporary: isTemporaryStatus(status),
+  };
 }
 
 /** Some servers say in no other way that they want a client certificate. */
