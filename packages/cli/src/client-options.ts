@@ -1,4 +1,4 @@
-import { type ClientOptions, type RegistryClient, userAgent } from "@stowage/registry";
+import { type ClientOptions, type CredentialLookup, type RegistryClient, userAgent } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { adviseAtEnd, openClient } from "./clients.js";
 import { UsageError } from "./command.js";
@@ -91,18 +91,28 @@ export function checkOneReadsPassword(args: ClientArguments): void {
     });
 }
 
-/** The client these options ask for, with the credentials of the named option where it is given; closed at the end of the run. */
-export function clientFor(args: ClientArguments, option: CredentialOption): RegistryClient {
+/** The client these options ask for, and `more`, with the credentials of the named option where it is given; closed at the end of the run. */
+export function clientFor(args: ClientArguments, option: CredentialOption, more: ClientOptions): RegistryClient {
   const text = args[option];
   if (text !== undefined && showsPassword(option, text))
     adviseAtEnd(
       `--${option} shows a password to everybody on this machine; stowage login, a variable or standard input does not`,
     );
-  const credentials = text === undefined ? undefined : credentialLookup(option, text);
   return openClient(
-    { ...connectionOptions(args), ...(credentials === undefined ? {} : { credentials }) },
+    {
+      ...connectionOptions(args),
+      ...more,
+      ...(text === undefined ? {} : { credentials: lookupFor(args, option, text) }),
+    },
     args.quiet === true,
   );
+}
+
+/** The credentials of an option; a mirror is another registry, and does not get them. */
+function lookupFor(args: ClientArguments, option: CredentialOption, text: string): CredentialLookup {
+  const mirrors = new Set(Object.values(mirrorsArgument(args.mirror) ?? {}));
+  const lookup = credentialLookup(option, text);
+  return async (host, repository) => (mirrors.has(host) ? undefined : lookup(host, repository));
 }
 
 /** How registries are reached, without credentials. */

@@ -11,7 +11,13 @@ import {
   type Source,
   selectPlatform,
 } from "@stowage/layout";
-import { type OpenOptions, type ResolvedLocation, resolveLocation, withSource } from "@stowage/registry";
+import {
+  type ClientOptions,
+  type OpenOptions,
+  type ResolvedLocation,
+  resolveLocation,
+  withSource,
+} from "@stowage/registry";
 import type { Argv } from "yargs";
 import {
   type ClientArguments,
@@ -21,6 +27,7 @@ import {
   withClientOptions,
 } from "./client-options.js";
 import { parsed, UsageError } from "./command.js";
+import type { CredentialOption } from "./credentials.js";
 
 /** The options of every command that opens locations: how layouts are opened. */
 export interface RegistryArguments extends ClientArguments {
@@ -60,23 +67,27 @@ export function withRegistryOptions<T>(
 }
 
 /** How locations are opened: with one registry client, so that a copy from a registry to itself can mount. */
-export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenOptions {
-  return { signal, client: clientFor(args, "creds"), layout: layoutOptions(args) };
+export function openOptions(args: RegistryArguments, signal: AbortSignal, more: ClientOptions = {}): OpenOptions {
+  return { signal, client: clientFor(args, "creds", more), layout: layoutOptions(args) };
 }
 
 /** How the locations of a command with a source and a target are opened: with one client, unless one of them has credentials of its own. */
-export function openBoth(args: RegistryArguments, signal: AbortSignal): { source: OpenOptions; target: OpenOptions } {
-  const layout = layoutOptions(args);
-  const common = { signal, layout };
-  if (args["src-creds"] === undefined && args["dst-creds"] === undefined) {
-    const client = clientFor(args, "creds");
-    return { source: { ...common, client }, target: { ...common, client } };
+export function openBoth(
+  args: RegistryArguments,
+  signal: AbortSignal,
+  more: ClientOptions = {},
+): { source: OpenOptions; target: OpenOptions } {
+  const open = (option: CredentialOption): OpenOptions => ({
+    signal,
+    client: clientFor(args, option, more),
+    layout: layoutOptions(args),
+  });
+  if (args["src-creds"] !== undefined || args["dst-creds"] !== undefined) {
+    checkOneReadsPassword(args);
+    return { source: open("src-creds"), target: open("dst-creds") };
   }
-  checkOneReadsPassword(args);
-  return {
-    source: { ...common, client: clientFor(args, "src-creds") },
-    target: { ...common, client: clientFor(args, "dst-creds") },
-  };
+  const both = open("creds");
+  return { source: both, target: both };
 }
 
 /** Credentials go to one registry: several targets on different ones are wrong usage where `--dst-creds` is given. */

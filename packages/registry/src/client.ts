@@ -22,7 +22,7 @@ export interface ClientOptions
     RetryOptions,
     Pick<RegistryOptions, "plainHttp" | "trustedRealms"> {
   /**
-   * The credentials for all registries this client talks to, or what finds them. Default: Docker's configuration, and with it its
+   * The credentials for all registries this client talks to but mirrors, or what finds them. Default: Docker's configuration, and with it its
    * `HttpHeaders`. With `false` none are used.
    */
   readonly credentials?: Credentials | CredentialLookup | false | undefined;
@@ -120,7 +120,10 @@ function configurationOf(options: ClientOptions): Pick<DockerConfiguration, "loo
     const configuration = dockerConfiguration({ environment: options.environment ?? process.env });
     return { ...configuration, headers: async () => ({ ...(await configuration.headers()), ...headers }) };
   }
-  const lookup = typeof credentials === "function" ? credentials : async () => credentials || undefined;
+  if (typeof credentials === "function") return { lookup: credentials, headers: async () => headers };
+  const mirrors = new Set(Object.values(options.mirrors ?? {}));
+  const lookup: CredentialLookup = async (host) =>
+    credentials === false || mirrors.has(host) ? undefined : credentials;
   return { lookup, headers: async () => headers };
 }
 

@@ -1,7 +1,7 @@
 import type { LookupFunction, Socket } from "node:net";
 import { isOciError, OciError } from "@stowage/layout";
 import { buildConnector, type Dispatcher, Pool, ProxyAgent } from "undici";
-import { type Reach, reachOf, tooNear } from "./http/address.js";
+import { type Reach, tooNear } from "./http/address.js";
 import { Answer } from "./http/answer.js";
 import {
   type ClientCertificate,
@@ -161,7 +161,8 @@ export class Transport {
     if (source !== undefined) {
       this.#guard.checkName(source, url);
       // Whom the proxy connects to cannot be seen from here. What the name stands for here has to do.
-      if (proxyFor(url, this.#environment) !== undefined) this.#guard.checkReach(source, await reachOf(url));
+      if (proxyFor(url, this.#environment) !== undefined)
+        this.#guard.checkReach(source, await this.#guard.reachOf(url));
     }
     return { url, write: isWrite(method), identified, source };
   }

@@ -92,6 +92,12 @@ describe("a mirror", () => {
     const sent = mirror.received.map(({ headers }) => headers.authorization).filter((value) => value !== undefined);
     expect(sent).toEqual([`Basic ${Buffer.from(`user:${mirror.host}`).toString("base64")}`]);
     expect(asked).toEqual([mirror.host]);
+    const stranger = client({
+      credentials: { username: "u", password: "p" },
+      mirrors: { [registry.host]: mirror.host },
+    });
+    expect(await text(stranger.repository(`${registry.host}/acme/app`).fetch(content.descriptor))).toBe("content");
+    expect(mirror.received.filter(({ headers }) => headers.authorization !== undefined)).toHaveLength(1);
     const before = mirror.received.length;
     expect(await source.has(content.descriptor)).toBe(true);
     expect(await source.has(blobOf("other").descriptor)).toBe(false);

@@ -50,7 +50,7 @@ describe("parseWarnings", () => {
 describe("warnings of a registry", () => {
   it("are told once each", async () => {
     const server = await serve((_, response) =>
-      response.writeHead(404, { warning: ['299 - "this is deprecated"', '299 - "so is that"'] }).end(),
+      response.setHeader("warning", ['299 - "this is deprecated"', '299 - "so is that"']).writeHead(404).end(),
     );
     const client = makeClient();
     for (let count = 0; count < 3; count++) await client.repository(`${server.host}/a/b`).has(blobOf("x").descriptor);

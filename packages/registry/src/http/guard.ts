@@ -17,7 +17,10 @@ export class TooNear extends Error {
  * connection, so the look alone proves nothing. A host that was far once does not move nearer later.
  */
 export class Guard {
+  /** Where origins were connected to. */
   readonly #seen = new Map<string, Reach>();
+  /** Where the names of others lead. */
+  readonly #named = new Map<string, Promise<Reach>>();
   readonly #lookUp: LookupFunction;
 
   /** `lookUp` finds the addresses of a name; the default asks the system. */
@@ -27,7 +30,11 @@ export class Guard {
 
   /** Where an origin is: as it was connected to, or else as its name is looked up. */
   async reachOf(url: URL): Promise<Reach> {
-    return this.#seen.get(url.origin) ?? reachOf(url);
+    const seen = this.#seen.get(url.origin);
+    if (seen !== undefined) return seen;
+    const named = this.#named.get(url.hostname) ?? reachOf(url);
+    this.#named.set(url.hostname, named);
+    return named;
   }
 
   /** Fails with {@link TooNear} where the host of `url` leads nearer than `source` may, by its name or address alone. */
