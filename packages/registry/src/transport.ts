@@ -67,6 +67,8 @@ export interface Request {
 const DEFAULTS = { connectTimeout: 15_000, stallTimeout: 60_000, connections: 8 };
 /** A registry that keeps its blobs elsewhere moves and hashes the whole blob before it answers the request that completes it. */
 const MINIMUM_WRITE_TIMEOUT = 300_000;
+/** A body that is read as a whole, a manifest or a page, may take this many times as long as the other side may be silent. */
+const SMALL_BODY = 5;
 const MAXIMUM_HEADERS = 64 * 1024;
 /** Between the requests of one operation; idle connections do not keep a process alive. */
 const KEEP_ALIVE = 10_000;
@@ -140,7 +142,8 @@ export class Transport {
       });
       // An unread body that fails must not end the process.
       body.on("error", () => {});
-      return new Answer(method, url, statusCode, headers, body, (cause) => this.#asError(cause, request));
+      const asError = (cause: unknown): unknown => this.#asError(cause, request);
+      return new Answer(method, url, statusCode, headers, body, asError, stall * SMALL_BODY);
     } catch (cause) {
       if (outgoing.failure !== undefined) throw outgoing.failure.error;
       throw this.#asError(cause, request);

@@ -1,6 +1,9 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type ClientOptions, type Credentials, RegistryClient } from "../src/index.js";
-import { blobOf, emptyBlob, failure, manifestOf } from "./support/artifacts.js";
+import { blobOf, emptyBlob, failure, manifestOf, text } from "./support/artifacts.js";
 import { closeServers, type Handler, sendError, sendJson, serve, type TestServer } from "./support/server.js";
 import { type SmallRegistry, serveRegistry } from "./support/small-registry.js";
 
@@ -393,6 +396,24 @@ describe("a token server elsewhere", () => {
 });
 
 describe("Docker's configuration", () => {
+  it("gives registries its HttpHeaders, and nobody they lead to", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "stowage-config-"));
+    const elsewhere = await serve((request, response) =>
+      request.url?.startsWith("/token") ? sendJson(response, 200, { token: "t" }) : response.end("content"),
+    );
+    const registry = await serve((request, response) => {
+      if (request.headers.authorization === undefined)
+        response.writeHead(401, { "www-authenticate": `Bearer realm="${elsewhere.url}/token"` }).end();
+      else response.writeHead(307, { location: `${elsewhere.url}/blob` }).end();
+    });
+    await writeFile(join(folder, "config.json"), JSON.stringify({ HttpHeaders: { "X-Meta": "acme" } }));
+    const source = client({ credentials: undefined, environment: { DOCKER_CONFIG: folder } });
+    expect(await text(source.repository(`${registry.host}/a/b`).fetch(content.descriptor))).toBe("content");
+    expect(registry.received.map(({ headers }) => headers["x-meta"])).toEqual(["acme", "acme"]);
+    expect(elsewhere.received.map(({ headers }) => headers["x-meta"])).toEqual([undefined, undefined]);
+    await rm(folder, { recursive: true });
+  });
+
   it("is used where no credentials are given", async () => {
     const registry = await serveRegistry({
       intercept: (request, response) => {
@@ -401,9 +422,6 @@ describe("Docker's configuration", () => {
         return true;
       },
     });
-    const { mkdtemp, rm, writeFile } = await import("node:fs/promises");
-    const { tmpdir } = await import("node:os");
-    const { join } = await import("node:path");
     const folder = await mkdtemp(join(tmpdir(), "stowage-config-"));
     await writeFile(
       join(folder, "config.json"),

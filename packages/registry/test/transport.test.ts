@@ -115,6 +115,21 @@ describe("a request", () => {
     expect(error.message).toContain("stopped sending");
   });
 
+  it.each([200, 307, 500])("gives up on a body that trickles, with status %s", async (status) => {
+    const timers: NodeJS.Timeout[] = [];
+    const server = await serve((_, response) => {
+      response.writeHead(status, {
+        "content-type": "application/json",
+        ...(status === 307 ? { location: "/again" } : {}),
+      });
+      response.write("[");
+      timers.push(setInterval(() => response.write(" "), 10));
+    });
+    const listing = repository(server.host, { stallTimeout: 60 }).tags()[Symbol.asyncIterator]();
+    await expect(listing.next()).rejects.toThrow(status === 200 ? "sends too slowly" : /redirects more than|500/);
+    for (const timer of timers) clearInterval(timer);
+  });
+
   it("ends with the signal's reason, also while a body is read", async () => {
     const server = await serve((_, response) => {
       response.writeHead(200, { "content-length": "1000" });

@@ -1,5 +1,6 @@
 import { type ErrorCode, systemErrorCode } from "@stowage/layout";
 import { isTemporaryStatus, RegistryError } from "../registry-error.js";
+import { TRICKLES } from "./answer.js";
 
 interface Explanation {
   readonly text: (host: string) => string;
@@ -61,6 +62,7 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   UND_ERR_CONNECT_TIMEOUT: NO_CONNECTION,
   UND_ERR_HEADERS_TIMEOUT: NO_ANSWER,
   UND_ERR_BODY_TIMEOUT: { ...NO_ANSWER, text: (host) => `${host} stopped sending` },
+  [TRICKLES]: { ...NO_ANSWER, text: (host) => `${host} sends too slowly` },
   [STOPPED_READING]: { ...NO_ANSWER, text: (host) => `${host} stopped reading` },
   ECONNRESET: LOST,
   ECONNABORTED: LOST,
