@@ -8,7 +8,7 @@ import type { Notices } from "./http/notices.js";
 import { isWrite } from "./http/outgoing.js";
 import { Retry, type RetryOptions } from "./http/retry.js";
 import { Slots } from "./http/slots.js";
-import { sameOrigin } from "./http/url.js";
+import { isSigned, sameOrigin } from "./http/url.js";
 import { answerError, isTemporaryStatus, RegistryError } from "./registry-error.js";
 import type { Request, Transport } from "./transport.js";
 
@@ -159,7 +159,7 @@ export class Registry {
       const answer = await this.#options.transport.exchange({
         ...request,
         url,
-        headers: await this.#headers(request, own, ours, authorization),
+        headers: await this.#headers(request, own, ours, hops > 0 && isSigned(url) ? undefined : authorization),
         namedBy: ours ? undefined : named,
         identified: own && ours,
       });
