@@ -1,6 +1,7 @@
 import { formatReference, isRepository, OciError, parseReference, type Reference } from "@stowage/layout";
 import type { CredentialLookup, Credentials } from "./auth/credentials.js";
 import { dockerCredentials } from "./auth/docker-config.js";
+import type { UploadOptions } from "./blob-upload.js";
 import { Endpoint } from "./endpoint.js";
 import type { RetryOptions } from "./http/retry.js";
 import { Registry, type RegistryOptions } from "./registry.js";
@@ -17,6 +18,8 @@ export interface ClientOptions
    * are used.
    */
   readonly credentials?: Credentials | CredentialLookup | false | undefined;
+  /** How blobs are sent. */
+  readonly upload?: UploadOptions | undefined;
 }
 
 /**
@@ -44,7 +47,7 @@ export class RegistryClient {
     const name = formatReference({ host, repository });
     let found = this.#repositories.get(name);
     if (found === undefined) {
-      found = new Repository(new Endpoint(this.#registry(host), repository), this);
+      found = new Repository(new Endpoint(this.#registry(host), repository), this, this.#options.upload);
       this.#repositories.set(name, found);
     }
     return found;
