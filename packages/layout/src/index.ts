@@ -131,7 +131,7 @@ export {
   verified,
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
-export { type CopyPlan, plan } from "./plan.js";
+export { type CopyPlan, type ForeseenContent, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
 export {
@@ -149,7 +149,6 @@ export {
   type ReferrerFilter,
   selectReferrers,
 } from "./referrer-filter.js";
-export type { ForeseenContent } from "./rehearsal.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
 export {
   formatUnrepaired,
