@@ -44,6 +44,8 @@ export interface CopyOptions extends Abortable {
   readonly concurrency?: number;
   /** Look at everything a manifest points at, also where the target is `closed` and has the manifest. Default: false. */
   readonly forceRecursive?: boolean;
+  /** The target has the root with all below it: somebody has just looked. Default: it is looked for. */
+  readonly rootPresent?: boolean | undefined;
   /** Told what happens, in the order in which it happens. */
   readonly onEvent?: (event: CopyEvent) => void;
 }
@@ -112,7 +114,7 @@ export async function copy(
     const root = image.descriptor;
     const tags = await Tags.look(image.source, actualTarget(target), root, options.tags ?? [], options);
     const run = new CopyRun(image.source, target, image.leftOut, options);
-    if (tags.found) run.isPresent(root);
+    if (tags.found || options.rootPresent === true) run.isPresent(root);
     await run.part(root, []);
     if (options.referrers !== "none") await run.referrersOfAll();
     const tagged: TagChange[] = [];
