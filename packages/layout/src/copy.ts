@@ -117,6 +117,7 @@ export async function copy(
     if (tags.found || options.rootPresent === true) run.isPresent(root);
     await run.part(root, []);
     if (options.referrers !== "none") await run.referrersOfAll();
+    await run.allListed();
     const tagged: TagChange[] = [];
     for (const tag of options.tags ?? [])
       tagged.push(target instanceof Rehearsal ? tags.foresee(tag) : await tags.set(tag));
