@@ -143,6 +143,9 @@ describe("a process that is killed while it fetches a blob", () => {
     const args = [layout.path, server.url, descriptor.digest, String(descriptor.size)];
     const first = await Child.start("pull", ...args);
     await first.line(`stored ${7 * MEBIBYTE}`);
+    // It says so when the write begins.
+    const kept = join(layout.path, "ingest", (await partsIn(layout))[0] as string);
+    while ((await stat(kept)).size < 7 * MEBIBYTE) await new Promise((resolve) => setTimeout(resolve, 5));
     first.signal("SIGKILL");
     await first.end("SIGKILL");
     const second = await Child.start("pull", ...args);
