@@ -32,6 +32,10 @@ export const copyCommand = defineCommand({
   examples: [
     ["$0 copy docker.io/library/alpine:3.20 oci:cache:alpine", "Pull an image, all platforms, into a layout"],
     ["$0 push oci:dist:v1 ghcr.io/acme/app:v1", "Push an image and what refers to it"],
+    [
+      "$0 copy --platform linux/amd64,linux/arm64 alpine oci:cache:alpine",
+      "Pull two platforms, with an index of these two",
+    ],
   ],
   options: (yargs) =>
     withReferrerOptions(withTransferOptions(withRegistryOptions(yargs)))
@@ -77,7 +81,7 @@ export const copyCommand = defineCommand({
         const planned = await withPlannedTarget(target, open, (destination) =>
           plan(root.source, destination, root.descriptor, { ...options, tags }),
         );
-        return printReport(context, planned, args, title);
+        return printReport(context, planned, args, `dry run: ${title}`);
       }
       const progress = startProgress(context, "copying", args.quiet || args.json);
       const report = await withTarget(target, open, (destination) =>
