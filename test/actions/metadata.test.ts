@@ -23,7 +23,22 @@ const onlyInput = {
 const onlyOption = {
   build: ["annotation", "dst-creds", "label", "src-creds"],
   attach: ["annotation", "creds", "location", "subject-size", "subject-type"],
-  publish: ["annotation-filter", "artifact-type", "depth", "dst-creds", "latest", "src-creds"],
+  publish: [
+    "annotation-filter",
+    "artifact-type",
+    "chunk-size",
+    "clobber",
+    "concurrency",
+    "depth",
+    "dry-run",
+    "dst-creds",
+    "force-recursive",
+    "include-external",
+    "latest",
+    "legacy-tags",
+    "src-creds",
+    "upload",
+  ],
 };
 /** What is about the command line itself, about how a layout lies on its disk, or about networks that a job does not see. */
 const commonOptions = [

@@ -126,6 +126,11 @@ export function platformArgument(text: string | undefined): Platform | undefined
   return text === undefined ? undefined : parsed(() => parsePlatform(text));
 }
 
+/** Reads a `--platform` that may name several, with commas between them. */
+export function platformsArgument(text: string | undefined): readonly Platform[] {
+  return text === undefined ? [] : text.split(",").map((one) => parsed(() => parsePlatform(one.trim())));
+}
+
 /** Reads `KEY=VALUE` options into an object. */
 export function pairsArgument(option: string, texts: readonly string[] | undefined): Record<string, string> {
   const pairs = (texts ?? []).map((text) => {

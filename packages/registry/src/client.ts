@@ -1,5 +1,6 @@
 import {
   type Abortable,
+  type Descriptor,
   formatReference,
   isRepository,
   OciError,
@@ -8,7 +9,9 @@ import {
 } from "@stowage/layout";
 import type { CredentialLookup, Credentials } from "./auth/credentials.js";
 import { type DockerConfiguration, dockerConfiguration } from "./auth/docker-config.js";
+import type { UploadOptions } from "./blob-upload.js";
 import { Endpoint } from "./endpoint.js";
+import { fetchExternal } from "./external.js";
 import { Notices, type RegistryWarning } from "./http/notices.js";
 import type { RateLimit } from "./http/rate-limit.js";
 import type { RetryOptions } from "./http/retry.js";
@@ -33,7 +36,12 @@ export interface ClientOptions
   readonly mirrors?: Readonly<Record<string, string>> | undefined;
   /** More headers for each request to a registry. They do not go anywhere else. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** How blobs are sent. */
+  readonly upload?: UploadOptions | undefined;
 }
+
+/** A registry that is not there: what is asked for in its name goes elsewhere, as a stranger. */
+const NOWHERE = "nowhere.invalid";
 
 /**
  * Talks to registries: keeps connections and tokens, and waits where one asks for it. Two clients share nothing, so one host can be
@@ -67,7 +75,8 @@ export class RegistryClient {
     let found = this.#repositories.get(name);
     if (found === undefined) {
       const mirror = Object.hasOwn(this.#mirrors, host) ? this.#registry(this.#mirrors[host] as string) : undefined;
-      found = new Repository(new Endpoint(this.#registry(host), repository, mirror), this);
+      const endpoint = new Endpoint(this.#registry(host), repository, mirror);
+      found = new Repository(endpoint, this, this.#options.upload);
       this.#repositories.set(name, found);
     }
     return found;
@@ -90,6 +99,14 @@ export class RegistryClient {
   /** What each registry that tells it said last about how many more requests it takes. */
   get rateLimits(): readonly RateLimit[] {
     return this.#notices.rateLimits;
+  }
+
+  /**
+   * The verified bytes of a layer from one of its https `urls`, whoever names them: only public addresses are reached, and without a
+   * credential. Fails with `NOT_FOUND` where it has no such URL. image-spec v1.1.1, descriptor.md "urls".
+   */
+  external(layer: Descriptor, options: Abortable = {}): AsyncIterable<Uint8Array> {
+    return fetchExternal(this.#registry(NOWHERE), layer, options);
   }
 
   #registry(host: string): Registry {

@@ -1,5 +1,6 @@
 export type { CredentialLookup, Credentials } from "./auth/credentials.js";
 export { formatRegistryPlace, parseRegistryPlace, type RegistryPlace } from "./auth/registry-place.js";
+export type { UploadOptions } from "./blob-upload.js";
 export { type ClientOptions, openRepository, RegistryClient } from "./client.js";
 export type { RegistryWarning } from "./http/notices.js";
 export type { RateLimit } from "./http/rate-limit.js";
@@ -14,6 +15,7 @@ export {
   logout,
 } from "./login.js";
 export { type OpenedSource, type OpenedTarget, type OpenOptions, openSource, openTarget } from "./open.js";
+export { withPlannedTarget } from "./planned-target.js";
 export { type PublishedReference, type PublishOptions, type PublishReport, publish } from "./publish.js";
 export { type Diagnostic, RegistryError } from "./registry-error.js";
 export { Repository } from "./repository.js";
