@@ -1,4 +1,4 @@
-import type { Abortable, Presence, Source, Target } from "./content.js";
+import type { Abortable, Content, Presence, PushOptions, Source, Target } from "./content.js";
 import { type Descriptor, plainDescriptor } from "./model/descriptor.js";
 import { isOciError, type OciError, withContext } from "./model/errors.js";
 import { isManifestType } from "./model/media-types.js";
@@ -75,6 +75,7 @@ export async function copy(
   try {
     await run.part(root, []);
     if (options.referrers !== "none") await run.referrersOfAll();
+    await run.allListed();
     for (const tag of options.tags ?? []) await target.tag(tag, root, options);
     // Without a name the root would be in a layout, and nothing would say so.
     if ((options.tags ?? []).length === 0 && target instanceof IndexedTarget) await target.addEntry(root, options);
@@ -96,6 +97,9 @@ class CopyRun {
   #manifests: { readonly descriptor: Descriptor; readonly path: GraphPath }[] = [];
   readonly #counts: Record<Presence, number> = { written: 0, present: 0, mounted: 0, linked: 0 };
   readonly #failures: CopyFailure[] = [];
+  /** The manifests that have arrived and are still to be listed as referrers. */
+  readonly #unlisted: { readonly descriptor: Descriptor; readonly path: GraphPath; readonly listed: Promise<void> }[] =
+    [];
   #bytes = 0;
   #found = 0;
 
@@ -127,6 +131,20 @@ class CopyRun {
       );
       // In the order of the subjects: which listing was the quickest must not show in an archive.
       await allSettledOrThrow(listed.flat().map(({ referrer, path }) => this.#copyReferrer(referrer, path)));
+    }
+  }
+
+  /** Waits until the referrers that were pushed are found by their subjects. */
+  async allListed(): Promise<void> {
+    for (const { descriptor, path, listed } of this.#unlisted) {
+      try {
+        await listed;
+      } catch (error) {
+        this.#options.signal?.throwIfAborted();
+        this.#emit({ type: "failed", descriptor, error });
+        if (referrerLevel(path) === 0) throw path.length === 0 ? error : located(error, path);
+        this.#failures.push({ descriptor, path, error });
+      }
     }
   }
 
@@ -173,7 +191,14 @@ class CopyRun {
     await allSettledOrThrow(wanted.map(({ child, step }) => this.part(child, [...path, step])));
     // A referrer is pushed even so: it may be there and still be missing from the list of its subject.
     if (complete && manifest.subject === undefined) this.#arrived(descriptor, "present");
-    else await this.#push({ ...contentOf(bytes, descriptor), origin: this.#source });
+    else {
+      const later = (listed: Promise<void>): void => {
+        // Whoever waits for it comes later.
+        listed.catch(() => {});
+        this.#unlisted.push({ descriptor, path, listed });
+      };
+      await this.#push({ ...contentOf(bytes, descriptor), origin: this.#source }, later);
+    }
     this.#manifests.push({ descriptor, path });
   }
 
@@ -199,7 +224,7 @@ class CopyRun {
     }
   }
 
-  async #push(content: Parameters<Target["push"]>[0]): Promise<void> {
+  async #push(content: Content, later?: NonNullable<PushOptions["later"]>): Promise<void> {
     const { descriptor } = content;
     await this.#slots.run(async () => {
       this.#options.signal?.throwIfAborted();
@@ -208,7 +233,10 @@ class CopyRun {
         this.#bytes += bytes;
         this.#emit({ type: "bytes", descriptor, bytes });
       };
-      this.#arrived(descriptor, await this.#target.push(content, { signal: this.#options.signal, onBytes }));
+      this.#arrived(
+        descriptor,
+        await this.#target.push(content, { signal: this.#options.signal, onBytes, ...(later && { later }) }),
+      );
     });
   }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Abortable,
   acceptedManifestTypes,
@@ -25,6 +26,16 @@ import type { Answer } from "./http/answer.js";
 import { hasStatus } from "./registry-error.js";
 
 const ACCEPT = acceptedManifestTypes.join(", ");
+
+/** The options of {@link Manifests.put}. */
+export interface PutOptions extends Abortable {
+  /** Replace only what has this ETag. */
+  readonly etag?: string | undefined;
+  /** The digest of the bytes. Default: their SHA-256. */
+  readonly digest?: Digest;
+  /** Do not send it again where it fails for a while. */
+  readonly once?: boolean;
+}
 
 /** The manifests of one repository. Bytes that were sent or fetched are kept for a while, to be tagged or read again. */
 export class Manifests {
@@ -133,7 +144,7 @@ export class Manifests {
   /** The manifest a tag stands for, with the mark of its version for a conditional PUT; undefined where the tag is not there. */
   async read(
     tag: string,
-    options: Abortable = {},
+    options: Abortable & { readonly once?: boolean } = {},
   ): Promise<{ bytes: Uint8Array; mediaType: string | undefined; etag: string | undefined } | undefined> {
     const answer = await this.#endpoint.send({
       action: `cannot read ${this.#endpoint.name}:${tag}`,
@@ -142,6 +153,7 @@ export class Manifests {
       needs: "pull",
       accept: [200, 404],
       headers: { accept: ACCEPT },
+      once: options.once ?? false,
       signal: options.signal,
     });
     if (answer.status === 404) {
@@ -173,26 +185,25 @@ export class Manifests {
 
   /**
    * PUTs exactly these bytes, under the digest or under a tag, and returns the answer. Fails with `MISMATCH` where the
-   * registry then names another digest. distribution-spec v1.1.1, "Pushing manifests".
+   * registry then names another digest. A registry that does not know what the manifest points at is asked again twice: it may
+   * be about to know. distribution-spec v1.1.1, "Pushing manifests".
    */
-  async put(
-    reference: string,
-    bytes: Uint8Array,
-    mediaType: string,
-    options: Abortable & { readonly etag?: string | undefined; readonly digest?: Digest } = {},
-  ): Promise<Answer> {
+  async put(reference: string, bytes: Uint8Array, mediaType: string, options: PutOptions = {}): Promise<Answer> {
     const digest = options.digest ?? descriptorOf(bytes, mediaType).digest;
     const action = `cannot push the manifest ${reference === digest ? digest : `${digest} as ${reference}`} to ${this.#endpoint.name}`;
-    const answer = await this.#endpoint.send({
-      action,
-      method: "PUT",
-      at: `manifests/${reference}`,
-      needs: "push",
-      accept: [200, 201, 202],
-      headers: { "content-type": mediaType, ...(options.etag === undefined ? {} : { "if-match": options.etag }) },
-      body: bytes,
-      signal: options.signal,
-    });
+    const send = (): Promise<Answer> =>
+      this.#endpoint.send({
+        action,
+        method: "PUT",
+        at: `manifests/${reference}`,
+        needs: "push",
+        accept: [200, 201, 202],
+        headers: { "content-type": mediaType, ...(options.etag === undefined ? {} : { "if-match": options.etag }) },
+        body: bytes,
+        once: options.once ?? false,
+        signal: options.signal,
+      });
+    const answer = await (options.once === true ? send() : whileUnknown(send, options.signal));
     await answer.discard();
     checkDeclaredDigest(answer, digest, action);
     this.#cache.put(digest, bytes);
@@ -242,6 +253,24 @@ export class Manifests {
       });
     }
   }
+}
+
+/** The waits before a manifest whose parts the registry does not know is sent again, in ms. */
+const PATIENCE = [100, 500];
+
+/** Where others push the same blob at that moment, docker-registry is seen not to find it. */
+async function whileUnknown(send: () => Promise<Answer>, signal: AbortSignal | undefined): Promise<Answer> {
+  for (const wait of PATIENCE) {
+    try {
+      return await send();
+    } catch (error) {
+      const unknown =
+        hasStatus(error, 400, 404) && error.diagnostics.some(({ code }) => code === "MANIFEST_BLOB_UNKNOWN");
+      if (!unknown) throw error;
+      await sleep(wait * (0.5 + Math.random()), undefined, { signal }).catch(() => signal?.throwIfAborted());
+    }
+  }
+  return send();
 }
 
 /** The descriptor that the headers of an answer to HEAD tell; undefined where they do not tell enough. */

@@ -130,10 +130,10 @@ export class Repository implements Target {
     if (manifest?.subject === undefined) await this.#put(descriptor, bytes, options);
     else {
       // Registries were seen to lose referrers of one subject that arrive at the same time.
-      await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, async () => {
-        const answer = await this.#put(descriptor, bytes, options);
-        await this.#referrers.ensure(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
-      });
+      const answer = await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, () =>
+        this.#put(descriptor, bytes, options),
+      );
+      await this.#list(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
     }
     options.onBytes?.(bytes.byteLength);
     return "written";
@@ -144,10 +144,22 @@ export class Repository implements Target {
   }
 
   /** A manifest that is present may still be missing on the list of its subject: the push that brought it may not have got that far. */
-  async #ensurePresentReferrer(descriptor: Descriptor, options: Abortable): Promise<void> {
+  async #ensurePresentReferrer(descriptor: Descriptor, options: PushOptions): Promise<void> {
     if (await this.#referrers.offered(options)) return;
     const manifest = manifestWithSubject(await this.#manifests.bytes(descriptor, options), descriptor);
-    if (manifest !== undefined) await this.#referrers.ensure(descriptor, manifest, undefined, options);
+    if (manifest !== undefined) await this.#list(descriptor, manifest, undefined, options);
+  }
+
+  /** Sees to it that a referrer is listed; the caller may wait for many of them together. */
+  async #list(
+    descriptor: Descriptor,
+    manifest: Manifest,
+    told: string | undefined,
+    { signal, later }: PushOptions,
+  ): Promise<void> {
+    const listed = this.#referrers.ensure(descriptor, manifest, told, { signal });
+    if (later === undefined) await listed;
+    else later(listed);
   }
 }
 

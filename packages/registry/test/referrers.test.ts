@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Content, type Descriptor, digestOf, mediaTypes, referrersTag } from "@stowage/layout";
+import { type Content, copy, type Descriptor, digestOf, MemoryStore, mediaTypes, referrersTag } from "@stowage/layout";
 import { afterEach, describe, expect, it } from "vitest";
 import { RegistryClient, type Repository } from "../src/index.js";
 import { all, blobOf, emptyBlob, failure, jsonOf, manifestOf, referrerOf } from "./support/artifacts.js";
@@ -257,6 +257,100 @@ describe("a registry without the referrers API", () => {
       const expected = digests([...intruders, notes[0] as Content]);
       expect([etags, digests(planted(registry).manifests)]).toEqual([etags, expected]);
     }
+  });
+
+  it("is written a few times for fifty referrers that are copied together", async () => {
+    const { registry, repository } = await repositoryWith();
+    const store = new MemoryStore();
+    const many = Array.from({ length: 50 }, (_, number) => referrerOf(subject, `many-${number}`));
+    for (const content of [emptyBlob, blobOf("layer"), image, ...many]) await store.push(content);
+    const report = await copy(store, repository, subject, { tags: ["v1"] });
+    expect(report).toMatchObject({ referrers: { found: 50, copied: 50 }, failures: [] });
+    expect(digests(planted(registry).manifests)).toEqual(digests(many));
+    const puts = registry.received.filter(({ method }) => method === "PUT").map(({ path }) => path);
+    expect(puts.filter((path) => path.endsWith(tag)).length).toBeLessThan(10);
+    // The list is complete before there is a name under which somebody could look for it.
+    expect(puts.at(-1)).toMatch(/v1$/);
+  });
+
+  it("that fails to take the list makes each copied referrer a failure, and no other part", async () => {
+    const { registry, repository } = await repositoryWith({
+      intercept: (request, response) => {
+        if (request.method !== "PUT" || !request.url?.endsWith(tag)) return false;
+        sendError(response, 403, "DENIED", "no such tags here");
+        return true;
+      },
+    });
+    const store = new MemoryStore();
+    for (const content of [emptyBlob, blobOf("layer"), image, ...notes]) await store.push(content);
+    const report = await copy(store, repository, subject, { tags: ["v1"] });
+    expect(report.referrers).toEqual({ found: 5, copied: 0 });
+    expect(digests(report.failures.map(({ descriptor }) => descriptor))).toEqual(digests(notes));
+    for (const { error } of report.failures) expect(error).toMatchObject({ code: "DENIED" });
+    expect(registry.manifests.has("some/repo v1")).toBe(true);
+  });
+
+  it("gets back what was seen on the list and lost by somebody else's overwriting, while anybody is there who saw it", async () => {
+    const stranger = referrerOf(subject, "of somebody who has ended");
+    let overwritten = 0;
+    const { registry, repository } = await repositoryWith({
+      intercept: (request, _response, registry) => {
+        if (request.method !== "GET" || !request.url?.endsWith(tag)) return false;
+        // Between our writing and our reading again: a list that was read before either of us wrote.
+        if (planted(registry)?.manifests.length === 2 && overwritten++ === 0)
+          plant(registry, tag, list([notes[1]?.descriptor]));
+        return false;
+      },
+    });
+    for (const content of [stranger, notes[1] as Content]) plant(registry, "x", content);
+    plant(registry, tag, list([stranger.descriptor]));
+    await repository.push(notes[0] as Content);
+    expect(overwritten).toBeGreaterThan(0);
+    expect(digests(planted(registry).manifests)).toEqual(digests([stranger, notes[0] as Content, notes[1] as Content]));
+  });
+
+  it("has its list read anew before it is sent again", async () => {
+    const late = referrerOf(subject, "late");
+    let failures = 1;
+    const { registry } = await repositoryWith({
+      intercept: (request, response, registry) => {
+        if (request.method !== "PUT" || !request.url?.endsWith(tag) || failures-- <= 0) return false;
+        plant(registry, tag, list([late.descriptor]));
+        sendError(response, 503, "UNAVAILABLE");
+        return true;
+      },
+    });
+    plant(registry, "x", late);
+    const client = new RegistryClient({ credentials: false, environment: {}, retryDelay: 1 });
+    clients.push(client);
+    await client.repository(`${registry.host}/some/repo`).push(notes[0] as Content);
+    const sent = registry.received.filter(({ path }) => path.endsWith(tag)).map(({ method }) => method);
+    expect(sent.slice(0, 4)).toEqual(["GET", "PUT", "GET", "PUT"]);
+    expect(digests(planted(registry).manifests)).toEqual(digests([late, notes[0] as Content]));
+  });
+
+  it("stops waiting for the list where the caller gives up, and serves the next caller", async () => {
+    let held: (() => void) | undefined;
+    const holding = new Promise<void>((resolve) => {
+      held = resolve;
+    });
+    let hold = true;
+    const { registry, repository } = await repositoryWith({
+      intercept: async (request) => {
+        if (request.method !== "PUT" || !request.url?.endsWith(tag) || !hold) return false;
+        held?.();
+        await new Promise((resolve) => request.socket.once("close", resolve));
+        return true;
+      },
+    });
+    const giveUp = new AbortController();
+    const pushed = repository.push(notes[0] as Content, { signal: giveUp.signal });
+    await holding;
+    hold = false;
+    giveUp.abort(new Error("enough"));
+    await expect(pushed).rejects.toThrow("enough");
+    await repository.push(notes[1] as Content);
+    expect(digests(planted(registry).manifests)).toContain(notes[1]?.descriptor.digest);
   });
 
   it("gives up where somebody else never stops", async () => {
