@@ -8,6 +8,7 @@ import { duCommand } from "./commands/du.js";
 import { gcCommand } from "./commands/gc.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
+import { probeCommand } from "./commands/probe.js";
 import { publishCommand } from "./commands/publish.js";
 import { reconcileCommand } from "./commands/reconcile.js";
 import { repairCommand } from "./commands/repair.js";
@@ -33,6 +34,7 @@ export const commands: readonly AnyCommand[] = [
   repairCommand,
   reconcileCommand,
   convertCommand,
+  probeCommand,
   serveCommand,
   completionCommand,
 ];

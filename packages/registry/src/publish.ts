@@ -9,12 +9,18 @@ import {
   type Source,
 } from "@stowage/layout";
 import { RegistryClient } from "./client.js";
+import { checkPublish } from "./preflight.js";
+import type { ProbeOptions } from "./probe.js";
 import type { Repository } from "./repository.js";
 
 /** The options of {@link publish}. */
 export interface PublishOptions extends Omit<CopyOptions, "tags"> {
   /** What talks to the registries. Default: a new one. */
   readonly client?: RegistryClient | undefined;
+  /** See for each repository first whether it can be published there. Default: true. */
+  readonly preflight?: boolean | undefined;
+  /** Where the answers of probes are remembered, see {@link ProbeOptions.cache}. */
+  readonly probeCache?: string | false | undefined;
 }
 
 /** What became of one destination. */
@@ -35,7 +41,8 @@ export interface PublishReport {
 
 /**
  * Publishes one image, with its referrers, to many destinations. The tags of one repository share one copy, and are set
- * only when everything else is there. A destination that fails does not stop the others; it is told of in the report.
+ * only when everything else is there. Where it can be told before that a repository will refuse the image, nothing is sent to
+ * it. A destination that fails does not stop the others; it is told of in the report.
  * Fails only with the signal's reason.
  */
 export async function publish(
@@ -91,6 +98,8 @@ async function publishTo(
 
 async function copyTo(source: Source, target: Repository, root: Descriptor, options: PublishOptions): Promise<Outcome> {
   try {
+    if (options.preflight !== false)
+      await checkPublish(source, root, target, { signal: options.signal, cache: options.probeCache });
     return { report: await copy(source, target, root, { ...options, tags: [] }) };
   } catch (error) {
     return { error };

@@ -89,6 +89,11 @@ export class Referrers {
     return this.#offered ?? false;
   }
 
+  /** What the API lists, as it lists it; undefined where there is no API. */
+  listed(subject: Digest, options: Abortable): Promise<readonly Descriptor[] | undefined> {
+    return this.#fromApi(subject, options);
+  }
+
   async #entries(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[]> {
     const listed = this.#offered === false ? undefined : await this.#fromApi(subject, options);
     if (listed !== undefined) return listed;

@@ -22,6 +22,8 @@ import type { Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
 import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
+import { type ProbeOptions, type ProbeReport, probeRepository } from "./probe.js";
+import { cancelUpload, openUpload } from "./probe-requests.js";
 import { Referrers } from "./referrers.js";
 import { listTags } from "./tags.js";
 import { pushBlob } from "./upload.js";
@@ -98,6 +100,24 @@ export class Repository implements Target {
    */
   untag(reference: string, options: Abortable = {}): Promise<void> {
     return this.#manifests.untag(reference, options);
+  }
+
+  /**
+   * Finds out what the repository supports: with a handful of requests that store nothing, or with `write` by storing small
+   * things and removing them again. Answers are remembered for a day. Fails where the registry cannot be reached.
+   */
+  probe(options: ProbeOptions = {}): Promise<ProbeReport> {
+    return probeRepository(this.#endpoint, this.#referrers, options);
+  }
+
+  /**
+   * Fails where nothing may be pushed here, with the registry's reason: `UNAUTHORIZED`, `DENIED`, `NOT_FOUND`, `UNSUPPORTED`.
+   * Stores nothing: an upload is opened and cancelled.
+   */
+  async checkPush(options: Abortable = {}): Promise<void> {
+    const opened = await openUpload(this.#endpoint, options);
+    if (opened.upload === undefined && opened.answer === undefined) throw opened.error;
+    if (opened.upload !== undefined) await cancelUpload(this.#endpoint, opened.upload);
   }
 
   /** Closes the client this repository was made by, and with it all other repositories of that client. */
