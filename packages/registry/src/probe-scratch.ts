@@ -9,9 +9,9 @@ import {
   type JsonObject,
   mediaTypes,
 } from "@stowage/layout";
-import type { Endpoint } from "./endpoint.js";
+import { declaredDigest, type Endpoint } from "./endpoint.js";
 import { appendQuery } from "./http/url.js";
-import { type Attempt, cookieHeader, openUpload, tryOut } from "./probe-requests.js";
+import { type Attempt, cancelUpload, cookieHeader, openUpload, tryOut } from "./probe-requests.js";
 
 /** What a probe stores in a repository, all of it made for the occasion, and removes again. */
 export class ProbeScratch {
@@ -58,6 +58,7 @@ export class ProbeScratch {
       signal: this.#options.signal,
     });
     if (attempt.answer !== undefined) this.stored(descriptor.digest, descriptor.size);
+    else await cancelUpload(this.#endpoint, opened.upload);
     return { attempt, descriptor };
   }
 
@@ -86,7 +87,8 @@ export class ProbeScratch {
       signal: this.#options.signal,
     });
     if (attempt.answer !== undefined) {
-      this.#manifests.push(digest);
+      // A registry may take it and know it only by a digest of its own choice.
+      this.#manifests.push(...new Set([digest, declaredDigest(attempt.answer) ?? digest]));
       this.#tagged ||= how.tagged === true;
     }
     return { attempt, descriptor: { mediaType: mediaTypes.manifest, digest, size: bytes.byteLength } };
@@ -95,7 +97,8 @@ export class ProbeScratch {
   /** Deletes a manifest of the probe. */
   async deleteManifest(digest: Digest): Promise<Attempt> {
     const attempt = await this.#delete(`manifests/${digest}`);
-    if (attempt.answer !== undefined) this.#manifests.splice(this.#manifests.indexOf(digest), 1);
+    const at = this.#manifests.indexOf(digest);
+    if (attempt.answer !== undefined && at >= 0) this.#manifests.splice(at, 1);
     return attempt;
   }
 

@@ -10,7 +10,7 @@ import {
   plainDescriptor,
 } from "@stowage/layout";
 import { hasBlob } from "./blobs.js";
-import type { Endpoint } from "./endpoint.js";
+import { declaredDigest, type Endpoint } from "./endpoint.js";
 import { appendQuery } from "./http/url.js";
 import { type Findings, finding, type ProbeReport, triedOut } from "./probe.js";
 import { type Attempt, cancelUpload, cookieHeader, openUpload, tryOut, uploadOf } from "./probe-requests.js";
@@ -130,8 +130,12 @@ class WritingProbe {
     );
     const refused = [blob.attempt, manifest.attempt].find(({ answer }) => answer === undefined);
     const what = refused === blob.attempt ? "blobs" : "manifests";
-    const found = finding(refused ?? manifest.attempt);
-    this.#findings.set("sha512", refused === undefined ? found : { ...found, detail: `${what}: ${found.detail}` });
+    const told = manifest.attempt.answer === undefined ? undefined : declaredDigest(manifest.attempt.answer);
+    const { digest } = manifest.descriptor;
+    if (refused !== undefined)
+      this.#findings.set("sha512", { support: "no", detail: `${what}: ${finding(refused).detail}` });
+    else if (told === undefined || told === digest) this.#findings.set("sha512", { support: "yes" });
+    else this.#findings.set("sha512", { support: "no", detail: `manifests: stored as ${told}` });
   }
 
   /** From the repository itself, since of no other it is known that it may be read. */
