@@ -22,8 +22,8 @@ const onlyInput = {
 };
 const onlyOption = {
   build: ["annotation", "label"],
-  attach: ["annotation", "location", "subject-size", "subject-type"],
-  publish: ["annotation-filter", "artifact-type", "depth", "latest"],
+  attach: ["annotation", "location", "referrers-to", "subject-size", "subject-type"],
+  publish: ["annotation-filter", "artifact-type", "depth", "latest", "referrers-from", "referrers-to"],
 };
 /** What is about the command line itself, or about how a layout lies on its disk. */
 const commonOptions = ["allow-root", "blobs", "hardlink", "help", "json", "quiet"];

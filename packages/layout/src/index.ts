@@ -11,6 +11,7 @@ export type {
   PushOptions,
   ReferrersOptions,
   Source,
+  TagsOptions,
   Target,
 } from "./content.js";
 export { type ConvertedAttestation, type ConvertReport, convertAttestations } from "./convert-attestations.js";
@@ -145,6 +146,7 @@ export {
   type ReferrerFilter,
   selectReferrers,
 } from "./referrer-filter.js";
+export { copyReferrersTo, withReferrersFrom } from "./referrers-elsewhere.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
 export {
   formatUnrepaired,

@@ -141,6 +141,11 @@ export class Manifests {
     return bytes;
   }
 
+  /** Keeps the verified bytes of a manifest that came in another way. */
+  keep(digest: Digest, bytes: Uint8Array): void {
+    this.#cache.put(digest, bytes);
+  }
+
   /** The manifest a tag stands for, with the mark of its version for a conditional PUT; undefined where the tag is not there. */
   async read(
     tag: string,

@@ -2,11 +2,13 @@ import {
   type CopyOptions,
   type CopyReport,
   copy,
+  copyReferrersTo,
   type Descriptor,
   formatReference,
   OciError,
   type Reference,
   type Source,
+  type Target,
 } from "@stowage/layout";
 import { RegistryClient } from "./client.js";
 import { checkPublish } from "./preflight.js";
@@ -17,6 +19,8 @@ import type { Repository } from "./repository.js";
 export interface PublishOptions extends Omit<CopyOptions, "tags"> {
   /** What talks to the registries. Default: a new one. */
   readonly client?: RegistryClient | undefined;
+  /** Where referrers go instead of beside the image. Default: beside it. */
+  readonly referrersTarget?: Target | undefined;
   /** See for each repository first whether it can be published there. Default: true. */
   readonly preflight?: boolean | undefined;
   /** Where the answers of probes are remembered, see {@link ProbeOptions.cache}. */
@@ -100,7 +104,13 @@ async function copyTo(source: Source, target: Repository, root: Descriptor, opti
   try {
     if (options.preflight !== false)
       await checkPublish(source, root, target, { signal: options.signal, cache: options.probeCache });
-    return { report: await copy(source, target, root, { ...options, tags: [] }) };
+    const { referrersTarget: elsewhere } = options;
+    const rest = { ...options, tags: [] };
+    return {
+      report: await (elsewhere === undefined
+        ? copy(source, target, root, rest)
+        : copyReferrersTo(source, target, elsewhere, root, rest)),
+    };
   } catch (error) {
     return { error };
   }

@@ -14,6 +14,7 @@ import {
   parseJsonObject,
   parseManifest,
   type ReferrersOptions,
+  type TagsOptions,
   type Target,
   verified,
 } from "@stowage/layout";
@@ -24,6 +25,7 @@ import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
 import { type ProbeOptions, type ProbeReport, probeRepository } from "./probe.js";
 import { cancelUpload, openUpload } from "./probe-requests.js";
+import { type RepositoryReconcileOptions, type RepositoryReconcileReport, reconcileRepository } from "./reconcile.js";
 import { Referrers } from "./referrers.js";
 import { listTags } from "./tags.js";
 import { pushBlob } from "./upload.js";
@@ -67,8 +69,8 @@ export class Repository implements Target {
     yield* await this.#referrers.list(subject.digest, options);
   }
 
-  /** The tags in bytewise order. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags". */
-  async *tags(options: Abortable = {}): AsyncIterable<string> {
+  /** The tags in bytewise order, without those that only carry a referrers list unless asked for. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags". */
+  async *tags(options: TagsOptions = {}): AsyncIterable<string> {
     yield* await listTags(this.#endpoint, options);
   }
 
@@ -118,6 +120,16 @@ export class Repository implements Target {
     const opened = await openUpload(this.#endpoint, options);
     if (opened.upload === undefined && opened.answer === undefined) throw opened.error;
     if (opened.upload !== undefined) await cancelUpload(this.#endpoint, opened.upload);
+  }
+
+  /**
+   * Moves referrers from the lists that clients kept under tags to the referrers API, which the registry has got since: what the API
+   * does not list is pushed again, byte for byte, and with `prune` the tag goes when nothing on its list is missing. What was not
+   * moved is in the report, and its tag stays. Fails with `UNSUPPORTED` where there is no referrers API. distribution-spec v1.1.1,
+   * "Enabling the Referrers API".
+   */
+  reconcile(options: RepositoryReconcileOptions = {}): Promise<RepositoryReconcileReport> {
+    return reconcileRepository(this.#endpoint, this.#manifests, this.#referrers, options);
   }
 
   /** Closes the client this repository was made by, and with it all other repositories of that client. */

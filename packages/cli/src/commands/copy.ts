@@ -1,7 +1,16 @@
-import { type CopyReport, copy, formatLocation, formatReference, type Location } from "@stowage/layout";
+import {
+  type CopyOptions,
+  type CopyReport,
+  copy,
+  copyReferrersTo,
+  formatLocation,
+  formatReference,
+  type Location,
+} from "@stowage/layout";
 import { withTarget } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
+  elsewhereArgument,
   locationArgument,
   type OpenedRoot,
   openOptions,
@@ -11,7 +20,7 @@ import {
 } from "../locations.js";
 import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
-import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
+import { referrersChoice, withReferrerOptions, withReferrersTarget } from "../referrer-options.js";
 
 export const copyCommand = defineCommand({
   command: ["copy <source> <target>", "cp", "push", "pull"],
@@ -21,7 +30,7 @@ export const copyCommand = defineCommand({
     ["$0 push oci:dist:v1 ghcr.io/acme/app:v1", "Push an image and what refers to it"],
   ],
   options: (yargs) =>
-    withReferrerOptions(withRegistryOptions(yargs))
+    withReferrersTarget(withReferrerOptions(withRegistryOptions(yargs)))
       .positional("source", { type: "string", demandOption: true, describe: "The LOCATION to copy from" })
       .positional("target", {
         type: "string",
@@ -54,28 +63,38 @@ export const copyCommand = defineCommand({
     const concurrency = Number(args.concurrency);
     if (!Number.isInteger(concurrency) || concurrency < 1)
       throw new UsageError(`--concurrency ${args.concurrency} is no number of blobs`);
-    const referrers = referrersChoice(args, defaultReferrers(target));
-    return withRoot(args.source, { open, platform: platformArgument(args.platform) }, async (root) => {
-      const progress = startProgress(context, "copying", args.quiet || args.json);
-      const tag = tagFor(target, root);
-      const report = await withTarget(target, open, (destination) =>
-        copy(root.source, destination, root.descriptor, {
+    const elsewhere = args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
+    const referrers = referrersChoice(args, elsewhere === undefined ? defaultReferrers(target) : "all");
+    return withRoot(
+      args.source,
+      { open, platform: platformArgument(args.platform), referrersFrom: args.referrersFrom },
+      async (root) => {
+        const progress = startProgress(context, "copying", args.quiet || args.json);
+        const tag = tagFor(target, root);
+        const options: CopyOptions = {
           signal: context.signal,
           tags: tag === undefined ? [] : [tag],
           referrers,
           concurrency,
           forceRecursive: args.forceRecursive,
           onEvent: followCopy(progress),
-        }),
-      ).finally(() => progress.stop());
-      // Only now: an archive is complete when it is closed.
-      return printReport(
-        besideArchive(context, [target]),
-        report,
-        args,
-        `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`,
-      );
-    });
+        };
+        const report = await withTarget(target, open, (destination) =>
+          elsewhere === undefined
+            ? copy(root.source, destination, root.descriptor, options)
+            : withTarget(elsewhere, open, (other) =>
+                copyReferrersTo(root.source, destination, other, root.descriptor, options),
+              ),
+        ).finally(() => progress.stop());
+        // Only now: an archive is complete when it is closed.
+        return printReport(
+          besideArchive(context, [target]),
+          report,
+          args,
+          `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`,
+        );
+      },
+    );
   },
 });
 

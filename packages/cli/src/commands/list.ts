@@ -1,7 +1,7 @@
 import { danglingReferrers, formatLocation, IndexedSource, type ListedTag, type Location, list } from "@stowage/layout";
 import { type OpenOptions, withSource } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
-import { locationArgument, openOptions, withRegistryOptions } from "../locations.js";
+import { locationArgument, openOptions, withReferrersOf, withRegistryOptions } from "../locations.js";
 import { printJson, printLines, table } from "../output.js";
 
 export const listCommand = defineCommand({
@@ -18,6 +18,17 @@ export const listCommand = defineCommand({
         type: "boolean",
         describe: "Show what each tag stands for [default: yes, but for a registry]",
       })
+      .option("all", {
+        alias: "a",
+        type: "boolean",
+        default: false,
+        describe: "List also the tags that only carry a list of referrers",
+      })
+      .option("referrers-from", {
+        type: "string",
+        requiresArg: true,
+        describe: "Count also the referrers that this LOCATION has, another repository or a layout",
+      })
       .option("dangling", {
         type: "boolean",
         default: false,
@@ -27,8 +38,11 @@ export const listCommand = defineCommand({
     const location = locationArgument(args.location);
     if (args.dangling) return listDangling(location, openOptions(args, context.signal), args, context);
     const details = args.details ?? location.kind !== "registry";
-    const tags = await withSource(location, openOptions(args, context.signal), (source) =>
-      list(source, { namesOnly: !details, signal: context.signal }),
+    const open = openOptions(args, context.signal);
+    const tags = await withSource(location, open, (source) =>
+      withReferrersOf(args.referrersFrom, open, source, (both) =>
+        list(both, { namesOnly: !details, all: args.all, signal: context.signal }),
+      ),
     );
     if (args.json) printJson(context, tags);
     else if (args.quiet || !details)
@@ -47,7 +61,7 @@ export const listCommand = defineCommand({
 /** The tags, and apart from them those that only say whose signature, attestation or SBOM they are. */
 function printTags(context: Context, tags: readonly ListedTag[]): void {
   const [images, legacy] = [
-    tags.filter((tag) => tag.legacy === undefined),
+    tags.filter((tag) => tag.legacy === undefined && tag.carriesReferrers === undefined),
     tags.filter((tag) => tag.legacy !== undefined),
   ];
   const rows = images.map(({ tag, descriptor, platforms, referrers }) => [
@@ -57,6 +71,8 @@ function printTags(context: Context, tags: readonly ListedTag[]): void {
     String(referrers ?? 0),
   ]);
   if (rows.length > 0) printLines(context, table([["TAG", "DIGEST", "PLATFORMS", "REFERRERS"], ...rows]));
+  const lists = tags.filter((tag) => tag.carriesReferrers === true).map(({ tag }) => [tag]);
+  if (lists.length > 0) printLines(context, table([["TAG OF REFERRERS"], ...lists]));
   const others = legacy.map(({ tag, descriptor, legacy: of }) => [
     tag,
     descriptor?.digest ?? "",

@@ -1,10 +1,10 @@
 import { type CopyReport, formatLocation, isOciError, type Location, type RegistryLocation } from "@stowage/layout";
-import { type PublishedReference, publish } from "@stowage/registry";
+import { type PublishedReference, type PublishOptions, publish, withTarget } from "@stowage/registry";
 import { defineCommand, UsageError } from "../command.js";
-import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
+import { elsewhereArgument, locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
 import { note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
-import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
+import { referrersChoice, withReferrerOptions, withReferrersTarget } from "../referrer-options.js";
 import { reportLines } from "./copy.js";
 
 export const publishCommand = defineCommand({
@@ -18,7 +18,7 @@ export const publishCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withReferrerOptions(withRegistryOptions(yargs))
+    withReferrersTarget(withReferrerOptions(withRegistryOptions(yargs)))
       .positional("source", {
         type: "string",
         demandOption: true,
@@ -39,13 +39,16 @@ export const publishCommand = defineCommand({
     const open = openOptions(args, context.signal);
     const references = args.references.map((text) => registryArgument(locationArgument(text)));
     const referrers = referrersChoice(args, "all");
-    return withRoot(args.source, { open }, async ({ source, descriptor }) => {
+    const elsewhere = args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
+    return withRoot(args.source, { open, referrersFrom: args.referrersFrom }, async ({ source, descriptor }) => {
       const progress = startProgress(context, "publishing", args.quiet || args.json);
-      const report = await publish(source, descriptor, references, {
-        ...open,
-        referrers,
-        onEvent: followCopy(progress),
-      }).finally(() => progress.stop());
+      const options: PublishOptions = { ...open, referrers, onEvent: followCopy(progress) };
+      const report = await (elsewhere === undefined
+        ? publish(source, descriptor, references, options)
+        : withTarget(elsewhere, open, (referrersTarget) =>
+            publish(source, descriptor, references, { ...options, referrersTarget }),
+          )
+      ).finally(() => progress.stop());
       for (const { reference, error, report: copied } of report.targets) {
         if (error !== undefined) {
           note(context, `not published: ${reference}: ${(error as Error).message}`);
