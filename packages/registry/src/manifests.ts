@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   type Abortable,
   acceptedManifestTypes,
@@ -24,6 +23,7 @@ import { ByteCache } from "./byte-cache.js";
 import { checkDeclaredDigest, declaredDigest, type Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
 import { hasStatus } from "./registry-error.js";
+import { whileUnknown } from "./while-unknown.js";
 
 const ACCEPT = acceptedManifestTypes.join(", ");
 
@@ -258,24 +258,6 @@ export class Manifests {
       });
     }
   }
-}
-
-/** The waits before a manifest whose parts the registry does not know is sent again, in ms. */
-const PATIENCE = [100, 500];
-
-/** Where others push the same blob at that moment, docker-registry is seen not to find it. */
-async function whileUnknown(send: () => Promise<Answer>, signal: AbortSignal | undefined): Promise<Answer> {
-  for (const wait of PATIENCE) {
-    try {
-      return await send();
-    } catch (error) {
-      const unknown =
-        hasStatus(error, 400, 404) && error.diagnostics.some(({ code }) => code === "MANIFEST_BLOB_UNKNOWN");
-      if (!unknown) throw error;
-      await sleep(wait * (0.5 + Math.random()), undefined, { signal }).catch(() => signal?.throwIfAborted());
-    }
-  }
-  return send();
 }
 
 /** The descriptor that the headers of an answer to HEAD tell; undefined where they do not tell enough. */

@@ -111,13 +111,13 @@ describe("a registry with the referrers API", () => {
           .writeHead(200, { "content-type": mediaTypes.manifest })
           .end(Buffer.concat([...(byDigest.open() as Iterable<Uint8Array>)]));
       const page = Number(url.searchParams.get("page") ?? "0");
-      const next = page < 4 ? `<${url.pathname}?page=${page + 1}>; rel=next` : '<http://192.0.2.1/evil>; rel="next"';
+      const next: Record<string, string> = page < 4 ? { link: `<${url.pathname}?page=${page + 1}>; rel=next` } : {};
       const entries = [notes[page]?.descriptor, notes[0]?.descriptor];
       return sendJson(
         response,
         200,
         { schemaVersion: 2, manifests: entries },
-        { "content-type": `${mediaTypes.index}; charset=utf-8`, link: next },
+        { "content-type": `${mediaTypes.index}; charset=utf-8`, ...next },
       );
     });
     const found = await all(connect(pages).referrers(subject));
@@ -136,6 +136,43 @@ describe("a registry with the referrers API", () => {
     );
     await expect(all(connect(server).referrers(subject))).rejects.toMatchObject({ code: "LIMIT" });
     expect(count).toBeLessThanOrEqual(1001);
+  });
+
+  it("that leads to another host for the next page is refused, and that host is not asked", async () => {
+    const elsewhere = await serve((_, response) =>
+      sendJson(response, 200, { schemaVersion: 2, manifests: [] }, { "content-type": mediaTypes.index }),
+    );
+    const server = await serve((_, response) =>
+      sendJson(
+        response,
+        200,
+        { schemaVersion: 2, manifests: [] },
+        { "content-type": mediaTypes.index, link: `<${elsewhere.url}/next>; rel="next"` },
+      ),
+    );
+    await expect(all(connect(server).referrers(subject))).rejects.toMatchObject({ code: "DENIED" });
+    expect(elsewhere.received).toEqual([]);
+  });
+
+  it("whose descriptors bring the referrers along is asked for none of them, and data that is wrong is not believed", async () => {
+    const data = (note: Content): string =>
+      Buffer.from([...(note.open() as Iterable<Uint8Array>)][0] ?? []).toString("base64");
+    const other = referrerOf(blobOf("other").descriptor, "one");
+    const { registry, repository } = await repositoryWith({
+      intercept: (request, response) => {
+        if (!request.url?.includes(`/referrers/${subject.digest}`)) return false;
+        const manifests = notes.map((note, at) => ({ ...note.descriptor, data: data(at === 0 ? other : note) }));
+        sendJson(response, 200, { schemaVersion: 2, manifests }, { "content-type": mediaTypes.index });
+        return true;
+      },
+    });
+    for (const note of notes) plant(registry, "x", note);
+    const found = await all(repository.referrers(subject));
+    expect(digests(found)).toEqual(digests(notes));
+    expect(found.every((referrer) => !("data" in referrer) && referrer.annotations !== undefined)).toBe(true);
+    for (const referrer of found) await all(repository.fetch(referrer));
+    const fetched = registry.received.filter(({ path }) => path.includes("/manifests/")).map(({ path }) => path);
+    expect(fetched).toEqual([`/v2/some/repo/manifests/${notes[0]?.descriptor.digest}`]);
   });
 
   it("whose list holds strangers, ghosts and plain blobs is believed in the rest", async () => {
