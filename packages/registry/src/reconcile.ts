@@ -37,7 +37,7 @@ export interface ReconciledList {
   readonly stale: readonly Digest[];
   /** Entries that the API does not list although they were pushed again, and why where that is known. */
   readonly failures: readonly { readonly digest: Digest; readonly error: unknown }[];
-  /** The tag was deleted. */
+  /** The tag is gone. */
   readonly pruned: boolean;
   /** Why it was not, where it was to be. */
   readonly error?: unknown;
@@ -116,8 +116,10 @@ class ReconcileRun {
     if (prune !== true || failures.length > 0) return { ...common, pruned: false };
     if (dryRun === true) return { ...common, pruned: true };
     try {
-      // Somebody who does not know of the API yet may have added to it meanwhile.
-      if ((await this.#read(tag))?.digest !== sorted.digest)
+      // Somebody who does not know of the API yet may have added to it meanwhile, and the registry may have seen to it itself.
+      const now = await this.#manifests.read(tag, this.#options);
+      if (now === undefined) return { ...common, pruned: true };
+      if (digestOf(now.bytes) !== sorted.digest)
         throw new OciError("CONFLICT", `${this.#endpoint.name}:${tag} changed meanwhile; run it again`);
       await this.#manifests.untag(tag, this.#options);
       return { ...common, pruned: true };
