@@ -1,3 +1,4 @@
+import { type Answer, jsonAnswer } from "./answer.js";
 import { getBlob } from "./blobs.js";
 import { listRepositories } from "./catalog.js";
 import { Refusal } from "./errors.js";
@@ -9,7 +10,7 @@ import { listTags } from "./tags.js";
 import { appendToUpload, cancelUpload, finishUpload, startUpload, uploadStatus } from "./uploads.js";
 
 /** Answers one kind of request. `first` and `second` are the variable parts of the path. */
-type Handler = (exchange: Exchange, registry: Registry, first: string, second: string) => Promise<void> | void;
+type Handler = (exchange: Exchange, registry: Registry, first: string, second: string) => Promise<Answer> | Answer;
 
 interface Route {
   readonly path: RegExp;
@@ -40,7 +41,7 @@ const ROUTES: readonly Route[] = [
 const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
 /** Answers a request, or fails with what it is to be refused with. */
-export async function answer(exchange: Exchange, registry: Registry): Promise<void> {
+export async function answer(exchange: Exchange, registry: Registry): Promise<Answer> {
   for (const { path, methods } of ROUTES) {
     const match = path.exec(exchange.path);
     if (match === null) continue;
@@ -64,6 +65,6 @@ function decode(part = ""): string {
 }
 
 /** distribution-spec v1.1.1, "Determining Support". */
-function ping(exchange: Exchange): void {
-  exchange.sendJson(200, {});
+function ping(): Answer {
+  return jsonAnswer(200, {});
 }
