@@ -12,7 +12,11 @@ export interface Answer {
 
 /** An answer whose body is JSON. */
 export function jsonAnswer(status: number, value: unknown, headers: Answer["headers"] = {}): Answer {
-  return { status, headers: { "Content-Type": "application/json", ...headers }, body: Buffer.from(JSON.stringify(value)) };
+  return {
+    status,
+    headers: { "Content-Type": "application/json", ...headers },
+    body: Buffer.from(JSON.stringify(value)),
+  };
 }
 
 /** The value of a header of an answer, as text. */

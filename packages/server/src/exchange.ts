@@ -73,9 +73,10 @@ export class Exchange {
     return this.#transform(this.#body());
   }
 
-  /** Has {@link body} yield what `transform` makes of the bytes that arrive. */
+  /** Has {@link body} yield what `transform` makes of the bytes it would have yielded. */
   changeBody(transform: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>): void {
-    this.#transform = transform;
+    const before = this.#transform;
+    this.#transform = (body) => transform(before(body));
   }
 
   async *#body(): AsyncGenerator<Uint8Array, void, undefined> {

@@ -1,5 +1,6 @@
 import type { Answer } from "./answer.js";
 import type { Exchange } from "./exchange.js";
+import type { Store } from "./store.js";
 
 /**
  * What stands between the clients and the registry: it sees each request before the registry and each answer after it.
@@ -17,6 +18,10 @@ export interface Surroundings {
    * server, by name or by port.
    */
   listen(answer: (exchange: Exchange) => Promise<Answer>): Promise<string>;
+  /** Where the content is. */
+  readonly store: Store;
+  /** Aborted when the server is to close: what waits for nothing in particular then ends. */
+  readonly closing: AbortSignal;
 }
 
 /** Makes the layer of one server. State that lives in the layer begins anew with each server. */

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net";
 import { systemError } from "@stowage/layout";
 import type { Answer } from "./answer.js";
+import { refusalAnswer, refusalOf } from "./errors.js";
 import { Exchange } from "./exchange.js";
 import { ConnectionCut } from "./layer.js";
 import type { Limits } from "./limits.js";
@@ -11,7 +12,7 @@ export interface ListenerOptions {
   readonly host: string;
   readonly port: number;
   readonly limits: Limits;
-  /** Answers a request. Fails only with {@link ConnectionCut}. */
+  /** Answers a request, or fails with {@link ConnectionCut}. */
   readonly answer: (exchange: Exchange) => Promise<Answer>;
   /** Told of what failed while an answer was on its way. */
   readonly onError: (error: unknown, exchange: Exchange) => void;
@@ -71,8 +72,9 @@ async function reply(exchange: Exchange, options: ListenerOptions): Promise<void
   try {
     await exchange.send(await options.answer(exchange));
   } catch (error) {
-    if (error instanceof ConnectionCut) exchange.cut();
-    else if (!exchange.gone) options.onError(error, exchange);
+    if (error instanceof ConnectionCut) return exchange.cut();
+    if (!exchange.gone) options.onError(error, exchange);
+    if (!exchange.response.headersSent) await exchange.send(refusalAnswer(refusalOf(error)));
   }
 }
 

@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import type { Answer } from "./answer.js";
 import { refusalAnswer, refusalOf } from "./errors.js";
 import type { Exchange } from "./exchange.js";
-import { inOrder, type LayerMaker } from "./layer.js";
+import { ConnectionCut, inOrder, type LayerMaker } from "./layer.js";
 import { completeLimits, type Limits } from "./limits.js";
 import { type Listener, openListener } from "./listener.js";
 import type { Registry } from "./registry.js";
@@ -52,7 +52,11 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const listeners: Listener[] = [];
   const onError = (error: unknown, exchange: Exchange): void =>
     options.onError?.(error, `${exchange.method} ${exchange.path}`);
-  const open = async (host: string, port: number, answer: (exchange: Exchange) => Promise<Answer>): Promise<Listener> => {
+  const open = async (
+    host: string,
+    port: number,
+    answer: (exchange: Exchange) => Promise<Answer>,
+  ): Promise<Listener> => {
     const listener = await openListener({ host, port, limits, answer, onError });
     listeners.push(listener);
     return listener;
@@ -60,13 +64,17 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const host = options.host ?? "127.0.0.1";
   const direct = (exchange: Exchange): Promise<Answer> => refusing(exchange, registry, onError);
   let closing: Promise<void> | undefined;
+  const closed = new AbortController();
   const close = async (): Promise<void> => {
+    closed.abort();
     await Promise.all(listeners.map((listener) => listener.close()));
     await registry.uploads.close();
   };
   try {
     const surroundings = {
       registry: direct,
+      store: options.store,
+      closing: closed.signal,
       listen: async (answer: (exchange: Exchange) => Promise<Answer>) => otherUrl(await open(host, 0, answer)),
     };
     const layer = inOrder(await Promise.all((options.layers ?? []).map((make) => make(surroundings))));
@@ -90,7 +98,7 @@ async function refusing(
     answered = await answer(exchange, registry);
   } catch (error) {
     const refusal = refusalOf(error);
-    if (refusal.status >= 500 && !exchange.gone) onError(error, exchange);
+    if (refusal.status >= 500 && !exchange.gone && !(error instanceof ConnectionCut)) onError(error, exchange);
     answered = refusalAnswer(refusal);
   }
   return { ...answered, headers: { ...always, ...answered.headers } };

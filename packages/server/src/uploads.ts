@@ -34,7 +34,12 @@ export function uploadStatus(_exchange: Exchange, registry: Registry, name: stri
 }
 
 /** Adds a chunk, or with no Content-Range whatever comes, to the end of an upload. distribution-spec v1.1.1, "Pushing a blob in chunks". */
-export async function appendToUpload(exchange: Exchange, registry: Registry, name: string, id: string): Promise<Answer> {
+export async function appendToUpload(
+  exchange: Exchange,
+  registry: Registry,
+  name: string,
+  id: string,
+): Promise<Answer> {
   const upload = registry.uploads.get(name, id);
   checkChunk(exchange, registry, upload);
   await append(exchange, registry, upload);
@@ -59,7 +64,7 @@ export async function finishUpload(exchange: Exchange, registry: Registry, name:
 }
 
 /** Gives an upload up. distribution-spec (after v1.1.1), "Cancel a blob upload". */
-export async function cancelUpload(exchange: Exchange, registry: Registry, name: string, id: string): Promise<Answer> {
+export async function cancelUpload(_exchange: Exchange, registry: Registry, name: string, id: string): Promise<Answer> {
   const upload = registry.uploads.get(name, id);
   registry.uploads.remove(upload);
   await upload.cancel();
