@@ -47,6 +47,18 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   });
   server.maxConnections = limits.connections;
   cutStalledClients(server, limits.stall, running);
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+  const close = (): Promise<void> =>
+    new Promise((resolve) => {
+      server.close(() => resolve());
+      // Node waits for a connection on which no request has come yet.
+      const busy = new Set([...running].map(({ request }) => request.socket));
+      for (const socket of sockets) if (!busy.has(socket)) socket.destroy();
+    });
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
     const exchange = new Exchange(request, response);
     running.add(exchange);
@@ -64,7 +76,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     url: `http://${family === "IPv6" ? `[${address}]` : address}:${port}`,
     host: address,
     port,
-    close: () => (closing ??= new Promise<void>((resolve) => server.close(() => resolve()))),
+    close: () => (closing ??= close()),
   };
 }
 
