@@ -25,6 +25,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
     "@stowage/layout": true,
     "@stowage/registry": true,
     "@stowage/server": true,
+    "@stowage/server/testing": ["commands/serve.ts"],
     "cli-progress": ["progress.ts"],
     yargs: true,
   },

@@ -1,3 +1,4 @@
+export type { LayerMaker } from "./layer.js";
 export type { Limits } from "./limits.js";
 export { type RunningServer, type ServeOptions, serve } from "./serve.js";
 export type { Repository, Store } from "./store.js";

@@ -19,13 +19,14 @@ import {
   readBytes,
   sniffManifestType,
 } from "@stowage/layout";
+import type { Answer } from "./answer.js";
 import { Refusal } from "./errors.js";
 import { digestIn, type Exchange } from "./exchange.js";
 import { existingRepository, type Registry, writableRepository } from "./registry.js";
 import type { Repository } from "./store.js";
 
 /** GET and HEAD of a manifest by tag or digest, byte for byte as it was pushed. distribution-spec v1.1.1, "Pulling manifests". */
-export async function getManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<void> {
+export async function getManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<Answer> {
   const reference = referenceIn(text);
   const repository = await existingRepository(registry, name);
   const descriptor = await findManifest(repository, reference, exchange.signal);
@@ -34,14 +35,15 @@ export async function getManifest(exchange: Exchange, registry: Registry, name: 
   if (isDigest(reference) && !(await isRegistered(repository, descriptor, bytes, exchange.signal))) {
     throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no manifest ${reference}`);
   }
-  exchange.send(200, { "Content-Type": descriptor.mediaType, "Docker-Content-Digest": descriptor.digest }, bytes);
+  const headers = { "Content-Type": descriptor.mediaType, "Docker-Content-Digest": descriptor.digest };
+  return { status: 200, headers, body: bytes };
 }
 
 /**
  * Stores a manifest, exactly as sent, under its digest and the tag in the path or the tags in `?tag=`. What it points at
  * must be there already, except the subject. distribution-spec v1.1.1, "Pushing Manifests".
  */
-export async function putManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<void> {
+export async function putManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<Answer> {
   const reference = referenceIn(text);
   const tags = tagsIn(exchange, registry, reference);
   const bytes = await readManifestBody(exchange, registry);
@@ -57,12 +59,13 @@ export async function putManifest(exchange: Exchange, registry: Registry, name: 
   const descriptor = { mediaType, digest, size: bytes.byteLength };
   await repository.push(contentOf(bytes, descriptor), { signal: exchange.signal });
   for (const tag of tags) await repository.tag(tag, descriptor, { signal: exchange.signal });
-  exchange.send(201, {
+  const headers = {
     Location: `/v2/${name}/manifests/${digest}`,
     "Docker-Content-Digest": digest,
     ...(manifest.subject === undefined ? {} : { "OCI-Subject": manifest.subject.digest }),
     ...(isDigest(reference) && tags.length > 0 ? { "OCI-Tag": tags.join(", ") } : {}),
-  });
+  };
+  return { status: 201, headers };
 }
 
 /** Removes a tag. A manifest itself is not deleted: other repositories of the same layout may rest on it. */
@@ -71,7 +74,7 @@ export async function deleteManifest(
   registry: Registry,
   name: string,
   text: string,
-): Promise<void> {
+): Promise<Answer> {
   const reference = referenceIn(text);
   if (isDigest(reference))
     throw new Refusal(405, "UNSUPPORTED", "this server deletes tags, not manifests", { Allow: "GET, HEAD, PUT" });
@@ -82,7 +85,7 @@ export async function deleteManifest(
     if (isOciError(error, "NOT_FOUND")) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no tag ${reference}`);
     throw error;
   }
-  exchange.send(202);
+  return { status: 202, headers: {} };
 }
 
 /** What a tag or digest stands for; undefined where there is nothing, or where the content itself is missing. */

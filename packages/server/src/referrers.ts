@@ -1,4 +1,5 @@
 import { type Descriptor, isDigest, mediaTypes } from "@stowage/layout";
+import { type Answer, jsonAnswer } from "./answer.js";
 import { Refusal } from "./errors.js";
 import type { Exchange } from "./exchange.js";
 import { nextLink } from "./page.js";
@@ -11,7 +12,12 @@ const PAGE_SIZE = 3 * 1024 * 1024;
  * The manifests whose subject is the given one, as an image index; an empty one where there are none, or no such repository.
  * A long list is paged. distribution-spec v1.1.1, "Listing Referrers".
  */
-export async function listReferrers(exchange: Exchange, registry: Registry, name: string, text: string): Promise<void> {
+export async function listReferrers(
+  exchange: Exchange,
+  registry: Registry,
+  name: string,
+  text: string,
+): Promise<Answer> {
   if (!isDigest(text)) throw new Refusal(400, "DIGEST_INVALID", "not a digest");
   // A media type holds no blank: this one was a plus sign that the client did not encode.
   const artifactType = exchange.query.get("artifactType")?.replaceAll(" ", "+") || undefined;
@@ -32,7 +38,7 @@ export async function listReferrers(exchange: Exchange, registry: Registry, name
     }
     manifests.push(referrer);
   }
-  exchange.sendJson(
+  return jsonAnswer(
     200,
     { schemaVersion: 2, mediaType: mediaTypes.index, manifests },
     {

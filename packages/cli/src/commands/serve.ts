@@ -3,8 +3,9 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Layout } from "@stowage/layout";
 import { directoryStore, layoutStore, memoryStore, type RunningServer, type Store, serve } from "@stowage/server";
-import { type Context, defineCommand, UsageError } from "../command.js";
-import { note, printJson, printLines } from "../output.js";
+import { faultNames, faulty, type NamedFault } from "@stowage/server/testing";
+import { type Context, defineCommand, parsed, UsageError } from "../command.js";
+import { note, printJson, printLines, table } from "../output.js";
 
 export const serveCommand = defineCommand({
   command: "serve [directory]",
@@ -12,6 +13,7 @@ export const serveCommand = defineCommand({
   examples: [
     ["$0 serve cache --listen 127.0.0.1:5000", "A directory of layouts, one for each repository"],
     ["$0 serve oci-layout-dir --readonly", "One layout, for pulling only, on any free port"],
+    ["$0 serve --memory --fault ghcr --fault drop", "As GitHub's registry, on a bad line"],
   ],
   options: (yargs) =>
     yargs
@@ -30,15 +32,28 @@ export const serveCommand = defineCommand({
         type: "boolean",
         default: false,
         describe: "Keep everything in memory, without a directory",
-      }),
+      })
+      .option("fault", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        default: [] as string[],
+        describe:
+          "Go wrong in this way, to try a client with; NAME or NAME=NUMBER from the list below, several together",
+      })
+      .epilogue(["Faults:", ...table(faultNames.map(faultRow))].join("\n")),
   run: async (args, context) => {
     const { host, port } = listenArgument(args.listen);
+    const layers = parsed(() =>
+      faulty(args.fault, { onLeak: (credential) => note(context, `a client sent ${credential} to another host`) }),
+    );
     const store = await openStore(args.directory, args.memory);
     const server = await serve({
       store,
       host,
       port,
       readonly: args.readonly,
+      layers,
       onError: (error, request) =>
         note(context, `${request}: ${error instanceof Error ? error.message : String(error)}`),
     });
@@ -49,6 +64,10 @@ export const serveCommand = defineCommand({
     return 0;
   },
 });
+
+function faultRow({ name, does, amount }: NamedFault): string[] {
+  return [amount === undefined ? `  ${name}` : `  ${name}=${amount}`, does];
+}
 
 async function openStore(directory: string | undefined, memory: boolean): Promise<Store> {
   if (memory !== (directory === undefined))
