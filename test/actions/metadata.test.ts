@@ -22,7 +22,7 @@ const onlyInput = {
 };
 const onlyOption = {
   build: ["annotation", "label"],
-  attach: ["annotation", "location", "referrers-to", "subject-size", "subject-type"],
+  attach: ["annotation", "config", "location", "referrers-to", "subject-size", "subject-type"],
   publish: ["annotation-filter", "artifact-type", "depth", "latest", "referrers-from", "referrers-to"],
 };
 /** What is about the command line itself, or about how a layout lies on its disk. */

@@ -86,6 +86,11 @@ export const attachCommand = defineCommand({
         describe: `Its media type, where nothing in the layout tells it [default: ${mediaTypes.manifest}]`,
       })
       .option("tag", { type: "string", requiresArg: true, describe: "Tag the referrer itself as well" })
+      .option("config", {
+        choices: ["empty", "image"] as const,
+        default: "empty" as const,
+        describe: "What the config of the referrer is: image for registries that take nothing but container images",
+      })
       .option("created", {
         type: "string",
         requiresArg: true,
@@ -123,6 +128,7 @@ export const attachCommand = defineCommand({
           annotations,
           created,
           tag: args.tag,
+          config: args.config,
           signal: context.signal,
           onBytes,
         });
