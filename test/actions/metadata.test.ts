@@ -23,7 +23,22 @@ const onlyInput = {
 const onlyOption = {
   build: ["annotation", "label"],
   attach: ["annotation", "config", "location", "referrers-to", "subject-size", "subject-type"],
-  publish: ["annotation-filter", "artifact-type", "depth", "latest", "referrers-from", "referrers-to"],
+  publish: [
+    "annotation-filter",
+    "artifact-type",
+    "chunk-size",
+    "clobber",
+    "concurrency",
+    "depth",
+    "dry-run",
+    "force-recursive",
+    "include-external",
+    "latest",
+    "legacy-tags",
+    "referrers-from",
+    "referrers-to",
+    "upload",
+  ],
 };
 /** What is about the command line itself, or about how a layout lies on its disk. */
 const commonOptions = ["allow-root", "blobs", "hardlink", "help", "json", "quiet"];

@@ -11,7 +11,7 @@ export type {
   PushOptions,
   ReferrersOptions,
   Source,
-  TagsOptions,
+  TagListOptions,
   Target,
 } from "./content.js";
 export { type ConvertedAttestation, type ConvertReport, convertAttestations } from "./convert-attestations.js";
@@ -21,10 +21,12 @@ export {
   type CopyOptions,
   type CopyReport,
   copy,
+  type LeftOut,
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
 export { du, type LayoutUsage, type Usage } from "./du.js";
+export { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
 export { findDescriptor } from "./find-descriptor.js";
 export { DEFAULT_GRACE, type GcPolicy, type GcReport, gc, type RemovedEntry } from "./gc.js";
 export { type Graph, type GraphNode, type GraphOptions, type Link, readGraph, referrersIn } from "./graph.js";
@@ -95,6 +97,7 @@ export {
 export {
   acceptedManifestTypes,
   annotationKeys,
+  isForeignLayerType,
   isImageConfigType,
   isImageManifestType,
   isIndexType,
@@ -129,6 +132,7 @@ export {
   verified,
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
+export { type CopyPlan, type ForeseenContent, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
 export {
@@ -146,7 +150,7 @@ export {
   type ReferrerFilter,
   selectReferrers,
 } from "./referrer-filter.js";
-export { copyReferrersTo, withReferrersFrom } from "./referrers-elsewhere.js";
+export { type CopyReferrersOptions, copyReferrersTo, withReferrersFrom } from "./referrers-elsewhere.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
 export {
   formatUnrepaired,
@@ -158,6 +162,7 @@ export {
 } from "./repair.js";
 export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
+export { type TagChange, Tags, type TagsOptions } from "./set-tags.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";

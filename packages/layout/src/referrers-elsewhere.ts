@@ -1,5 +1,5 @@
-import type { Abortable, FetchOptions, ReferrersOptions, Source, TagsOptions, Target } from "./content.js";
-import { type CopyFailure, type CopyOptions, type CopyReport, copy } from "./copy.js";
+import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions, Target } from "./content.js";
+import { type CopyFailure, type CopyOptions, type CopyReport, chosen, copy } from "./copy.js";
 import { type Descriptor, plainDescriptor } from "./model/descriptor.js";
 import type { Digest } from "./model/digest.js";
 import { isOciError, withContext } from "./model/errors.js";
@@ -7,6 +7,7 @@ import { childrenOf, parseManifest } from "./model/manifest.js";
 import { isManifestType } from "./model/media-types.js";
 import { collect } from "./model/verified.js";
 import { selectReferrers } from "./referrer-filter.js";
+import { Rehearsal } from "./rehearsal.js";
 import { compareText } from "./store/index-json.js";
 import { referrerStep, walk } from "./walk.js";
 
@@ -35,7 +36,7 @@ class ReferrersFrom implements Source {
     return this.#source.resolve(reference, options);
   }
 
-  tags(options?: TagsOptions): AsyncIterable<string> {
+  tags(options?: TagListOptions): AsyncIterable<string> {
     return this.#source.tags(options);
   }
 
@@ -81,6 +82,12 @@ class ReferrersFrom implements Source {
   }
 }
 
+/** The options of {@link copyReferrersTo}. */
+export interface CopyReferrersOptions extends CopyOptions {
+  /** Change nothing in either place; the report says what would be done. Default: false. */
+  readonly dryRun?: boolean | undefined;
+}
+
 /**
  * As {@link copy}, but the referrers, and theirs, go to `elsewhere`, which need not have the image. They are there before the
  * image has its tags. A referrer that cannot be copied is in the report's `failures`.
@@ -90,8 +97,10 @@ export async function copyReferrersTo(
   target: Target,
   elsewhere: Target,
   reference: string | Descriptor,
-  options: CopyOptions = {},
+  { dryRun, ...options }: CopyReferrersOptions = {},
 ): Promise<CopyReport> {
+  if (dryRun === true)
+    return copyReferrersTo(source, new Rehearsal(target), new Rehearsal(elsewhere), reference, options);
   const root = typeof reference === "string" ? await source.resolve(reference, options) : reference;
   const apart = options.referrers === "none" ? [] : await copyEach(source, elsewhere, root, options);
   const image = await copy(source, target, root, { ...options, referrers: "none" });
@@ -130,26 +139,30 @@ async function copyEach(
 ): Promise<readonly CopiedApart[]> {
   const choice = options.referrers ?? "all";
   // The levels of a filter count from the image; a referrer that is copied by itself is one below it.
-  const below =
+  const referrers =
     typeof choice === "object" && choice.depth !== undefined ? { ...choice, depth: choice.depth - 1 } : choice;
+  const image = await chosen(source, root, options);
+  const leftOut = new Set(image.leftOut.map(({ digest }) => digest));
+  const below = { ...options, tags: [], platforms: [], index: undefined, rootPresent: undefined };
   const copied: CopiedApart[] = [];
   const seen = new Set<Digest>();
-  for await (const { descriptor, path, manifest, error } of walk(source, [root], { ...options, referrers: false })) {
+  const walking = { signal: options.signal, referrers: false };
+  for await (const { descriptor, path, manifest, error } of walk(image.source, [image.descriptor], walking)) {
+    if (leftOut.has(descriptor.digest)) continue;
     if (error !== undefined) throw withContext(error, `cannot look for the referrers of ${descriptor.digest}`);
     if (manifest === undefined) continue;
     const found: Descriptor[] = [];
     for await (const referrer of source.referrers(descriptor, { signal: options.signal })) found.push(referrer);
-    const chosen =
+    const wanted =
       typeof choice === "object"
         ? selectReferrers(found, choice, 1)
         : found.filter((referrer) => typeof choice !== "function" || choice(referrer));
-    const fresh = chosen.filter(({ digest }) => !seen.has(digest) && seen.add(digest));
+    const fresh = wanted.filter(({ digest }) => !seen.has(digest) && seen.add(digest));
     copied.push(
       ...(await Promise.all(
         fresh.map(async (referrer): Promise<CopiedApart> => {
           try {
-            const rest = { ...options, tags: [], referrers: below };
-            return { report: await copy(source, elsewhere, plainDescriptor(referrer), rest) };
+            return { report: await copy(source, elsewhere, plainDescriptor(referrer), { ...below, referrers }) };
           } catch (error) {
             options.signal?.throwIfAborted();
             return { failure: { descriptor: referrer, path: [...path, referrerStep(referrer)], error } };

@@ -1,7 +1,17 @@
-import { formatReference, isRepository, OciError, parseReference, type Reference } from "@stowage/layout";
+import {
+  type Abortable,
+  type Descriptor,
+  formatReference,
+  isRepository,
+  OciError,
+  parseReference,
+  type Reference,
+} from "@stowage/layout";
 import type { CredentialLookup, Credentials } from "./auth/credentials.js";
 import { dockerCredentials } from "./auth/docker-config.js";
+import type { UploadOptions } from "./blob-upload.js";
 import { Endpoint } from "./endpoint.js";
+import { fetchExternal } from "./external.js";
 import type { RetryOptions } from "./http/retry.js";
 import { Registry, type RegistryOptions } from "./registry.js";
 import { Repository } from "./repository.js";
@@ -17,7 +27,12 @@ export interface ClientOptions
    * are used.
    */
   readonly credentials?: Credentials | CredentialLookup | false | undefined;
+  /** How blobs are sent. */
+  readonly upload?: UploadOptions | undefined;
 }
+
+/** A registry that is not there: what is asked for in its name goes elsewhere, as a stranger. */
+const NOWHERE = "nowhere.invalid";
 
 /**
  * Talks to registries: keeps connections and tokens, and waits where one asks for it. Two clients share nothing, so one host can be
@@ -44,10 +59,18 @@ export class RegistryClient {
     const name = formatReference({ host, repository });
     let found = this.#repositories.get(name);
     if (found === undefined) {
-      found = new Repository(new Endpoint(this.#registry(host), repository), this);
+      found = new Repository(new Endpoint(this.#registry(host), repository), this, this.#options.upload);
       this.#repositories.set(name, found);
     }
     return found;
+  }
+
+  /**
+   * The verified bytes of a layer from one of its https `urls`, whoever names them: only public addresses are reached, and without a
+   * credential. Fails with `NOT_FOUND` where it has no such URL. image-spec v1.1.1, descriptor.md "urls".
+   */
+  external(layer: Descriptor, options: Abortable = {}): AsyncIterable<Uint8Array> {
+    return fetchExternal(this.#registry(NOWHERE), layer, options);
   }
 
   #registry(host: string): Registry {

@@ -1,7 +1,9 @@
 export type { CredentialLookup, Credentials } from "./auth/credentials.js";
+export type { UploadOptions } from "./blob-upload.js";
 export { type ClientOptions, openRepository, RegistryClient } from "./client.js";
 export type { RetryOptions } from "./http/retry.js";
 export { type OpenedSource, type OpenedTarget, type OpenOptions, openSource, openTarget } from "./open.js";
+export { withPlannedTarget } from "./planned-target.js";
 export { type Capability, type CapabilityName, capabilityNames, type ProbeOptions, type ProbeReport } from "./probe.js";
 export { type PublishedReference, type PublishOptions, type PublishReport, publish } from "./publish.js";
 export type { ReconciledList, RepositoryReconcileOptions, RepositoryReconcileReport } from "./reconcile.js";

@@ -19,6 +19,8 @@ import type { Repository } from "./repository.js";
 export interface PreflightOptions extends Abortable {
   /** Where the answers of probes are remembered; `false` for nowhere. */
   readonly cache?: string | false | undefined;
+  /** Only read: do not find out whether something may be pushed. Default: false. */
+  readonly reading?: boolean | undefined;
 }
 
 /**
@@ -44,6 +46,7 @@ export async function checkPublish(
     if (manifest !== undefined) checkManifest(descriptor, manifest, known, `cannot publish ${where} to ${target.name}`);
     else if (isOciError(error, "LIMIT")) throw error;
   }
+  if (options.reading === true) return;
   try {
     await target.checkPush(options);
   } catch (error) {

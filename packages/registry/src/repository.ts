@@ -14,12 +14,14 @@ import {
   parseJsonObject,
   parseManifest,
   type ReferrersOptions,
-  type TagsOptions,
+  type TagListOptions,
   type Target,
   verified,
 } from "@stowage/layout";
+import type { UploadOptions } from "./blob-upload.js";
 import { fetchBlob, hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
+import { fetchExternal } from "./external.js";
 import type { Answer } from "./http/answer.js";
 import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
@@ -28,7 +30,7 @@ import { cancelUpload, openUpload } from "./probe-requests.js";
 import { type RepositoryReconcileOptions, type RepositoryReconcileReport, reconcileRepository } from "./reconcile.js";
 import { Referrers } from "./referrers.js";
 import { listTags } from "./tags.js";
-import { pushBlob } from "./upload.js";
+import { foreseeBlobPush, pushBlob } from "./upload.js";
 
 /** A repository on a registry. Made by `openRepository` or a client. */
 export class Repository implements Target {
@@ -40,8 +42,10 @@ export class Repository implements Target {
   readonly #owner: { close(): Promise<void> };
   readonly #manifests: Manifests;
   readonly #referrers: Referrers;
+  readonly #upload: UploadOptions;
 
-  constructor(endpoint: Endpoint, owner: { close(): Promise<void> }) {
+  constructor(endpoint: Endpoint, owner: { close(): Promise<void> }, upload: UploadOptions = {}) {
+    this.#upload = upload;
     this.#endpoint = endpoint;
     this.#owner = owner;
     this.name = endpoint.name;
@@ -64,13 +68,21 @@ export class Repository implements Target {
       : fetchBlob(this.#endpoint, descriptor, options);
   }
 
+  /**
+   * The verified bytes of a layer of an image of this repository that lies elsewhere, at one of its https `urls`. Nothing nearer
+   * than the registry is reached. Fails with `NOT_FOUND` where it has no such URL. image-spec v1.1.1, descriptor.md "urls".
+   */
+  external(layer: Descriptor, options: Abortable = {}): AsyncIterable<Uint8Array> {
+    return fetchExternal(this.#endpoint.registry, layer, options);
+  }
+
   /** The manifests with this subject, each read and checked. distribution-spec v1.1.1, "Listing Referrers". */
   async *referrers(subject: Descriptor, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {
     yield* await this.#referrers.list(subject.digest, options);
   }
 
   /** The tags in bytewise order, without those that only carry a referrers list unless asked for. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags". */
-  async *tags(options: TagsOptions = {}): AsyncIterable<string> {
+  async *tags(options: TagListOptions = {}): AsyncIterable<string> {
     yield* await listTags(this.#endpoint, options);
   }
 
@@ -88,7 +100,14 @@ export class Repository implements Target {
    */
   async push(content: Content, options: PushOptions = {}): Promise<Presence> {
     if (isManifestType(content.descriptor.mediaType)) return this.#pushManifest(content, options);
-    return pushBlob(this.#endpoint, content, this.#mountable(content), options);
+    return pushBlob(this.#endpoint, content, this.#mountable(content), this.#upload, options);
+  }
+
+  /** How {@link push} would make content present, if the registry mounts what it can. Sends one HEAD. */
+  async foresee(content: Content, options: Abortable = {}): Promise<Presence> {
+    if (!isManifestType(content.descriptor.mediaType))
+      return foreseeBlobPush(this.#endpoint, content, this.#mountable(content), options);
+    return (await this.#manifests.has(content.descriptor, "push", options)) ? "present" : "written";
   }
 
   /** Lets a tag stand for a manifest that is present. Fails with `NOT_FOUND` where it is not, and with `CONFLICT` or `DENIED` where the registry keeps tags as they are. */
@@ -147,7 +166,7 @@ export class Repository implements Target {
 
   async #pushManifest(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
-    if (await this.#manifests.has(descriptor, "push", options)) {
+    if (options.found ?? (await this.#manifests.has(descriptor, "push", options))) {
       await this.#ensurePresentReferrer(descriptor, options);
       return "present";
     }

@@ -1,4 +1,4 @@
-import { isReferrersTag, isTag, OciError, parseJsonObject, type TagsOptions } from "@stowage/layout";
+import { isReferrersTag, isTag, OciError, parseJsonObject, type TagListOptions } from "@stowage/layout";
 import type { Endpoint } from "./endpoint.js";
 import { pages } from "./pages.js";
 
@@ -12,7 +12,7 @@ const PAGE_LENGTH = 1000;
  * The tags of a repository, each once, in bytewise order, with those that only carry a referrers list only where `all` are
  * asked for. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags".
  */
-export async function listTags(endpoint: Endpoint, options: TagsOptions = {}): Promise<readonly string[]> {
+export async function listTags(endpoint: Endpoint, options: TagListOptions = {}): Promise<readonly string[]> {
   const action = `cannot list the tags of ${endpoint.name}`;
   const tags = new Set<string>();
   for await (const answer of pages(endpoint, {

@@ -1,4 +1,4 @@
-import type { Abortable, FetchOptions, ReferrersOptions, Source, TagsOptions } from "../content.js";
+import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
@@ -61,7 +61,7 @@ export abstract class IndexedSource implements Source {
     });
   }
 
-  async *tags(options: TagsOptions = {}): AsyncIterable<string> {
+  async *tags(options: TagListOptions = {}): AsyncIterable<string> {
     options.signal?.throwIfAborted();
     const { manifests } = await (options.all === true ? this.index(options) : this.namedEntries(options));
     const shown = manifests.filter((entry) => isNamed(entry) || (options.all === true && isListEntry(entry)));
