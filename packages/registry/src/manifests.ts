@@ -147,7 +147,10 @@ export class Manifests {
     this.#cache.put(digest, bytes);
   }
 
-  /** The manifest a tag stands for, with the mark of its version for a conditional PUT; undefined where the tag is not there. */
+  /**
+   * The manifest a tag stands for, with the mark of its version for a conditional PUT; undefined where the tag is not there. Fails
+   * with `INVALID` where a web page comes instead.
+   */
   async read(
     tag: string,
     options: Abortable & { readonly once?: boolean } = {},
@@ -165,6 +168,10 @@ export class Manifests {
     if (answer.status === 404) {
       await answer.discard();
       return undefined;
+    }
+    if (answer.mediaType === "text/html") {
+      await answer.discard();
+      throw new OciError("INVALID", `cannot read ${this.#endpoint.name}:${tag}: ${answer.url.host} sent a web page`);
     }
     const bytes = await answer.bytes(MAXIMUM_MANIFEST_SIZE, `${this.#endpoint.name}:${tag}`);
     return { bytes, mediaType: answer.mediaType, etag: answer.header("etag") };
