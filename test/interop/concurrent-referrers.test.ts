@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
-import { stowage, stowageJson } from "../cli/stowage.js";
+import { afterAll, describe, expect, it } from "vitest";
+import { type Served, startServe, stowage, stowageJson } from "../cli/stowage.js";
 import { type Discovered, digestsOf, orasGraph, smallImage, stowageGraph } from "./images.js";
 import { needs, run, runJson, scratch } from "./peers.js";
 import { startDockerRegistry } from "./registries.js";
@@ -45,32 +45,55 @@ async function attachAtOnce(reference: string, temporary: (number: number) => Pr
   }
 }
 
-const places = [
-  ["one machine", async () => scratch()] as const,
-  ["machines of their own, so that no lock is shared", undefined] as const,
+/** A registry without the referrers API, which replaces a manifest under a tag without asking what it was. */
+interface Kind {
+  readonly name: string;
+  readonly program?: string;
+  /** Whether the processes are on one machine, in each of the tests. */
+  readonly together: readonly boolean[];
+  readonly start: () => Promise<{ readonly host: string }>;
+}
+
+const served: Served[] = [];
+afterAll(() => Promise.all(served.splice(0).map((server) => server.stop())));
+
+const kinds: readonly Kind[] = [
+  { name: "docker-registry", program: "docker-registry", together: [true, false], start: () => startDockerRegistry() },
+  {
+    name: "our server without the API",
+    together: [false],
+    start: async () => {
+      const server = await startServe(["--memory", "--fault", "no-referrers"]);
+      served.push(server);
+      return server;
+    },
+  },
 ];
 
-describe("eight processes that attach fifty referrers each to one image in docker-registry", () => {
-  for (const [where, shared] of places) {
-    it(`on ${where} lose none of them, for us, for oras and for regctl`, { timeout: 240_000 }, async (context) => {
-      needs(context, "docker-registry", "oras", "regctl");
-      const { directory, digest } = await smallImage();
-      const { host } = await startDockerRegistry();
-      const reference = `${host}/acme/app:v1`;
-      await stowageJson(["push", "oci:out:v1", reference], { cwd: directory });
-      const temporary = shared === undefined ? undefined : await shared();
-      const attached = await attachAtOnce(reference, async () => temporary ?? scratch());
-      const expected = [digest, ...attached].sort();
-      expect(new Set(expected).size).toBe(processes * each + 1);
+for (const { name, program, together, start } of kinds) {
+  describe(`eight processes that attach fifty referrers each to one image in ${name}`, () => {
+    for (const shared of together) {
+      const where = shared ? "one machine" : "machines of their own, so that no lock is shared,";
+      it(`on ${where} lose none of them, for us, for oras and for regctl`, { timeout: 240_000 }, async (context) => {
+        needs(context, ...(program === undefined ? [] : [program]), "oras", "regctl");
+        const { directory, digest } = await smallImage();
+        const { host } = await start();
+        const reference = `${host}/acme/app:v1`;
+        await stowageJson(["push", "oci:out:v1", reference], { cwd: directory });
+        const temporary = shared ? await scratch() : undefined;
+        const attached = await attachAtOnce(reference, async () => temporary ?? scratch());
+        const expected = [digest, ...attached].sort();
+        expect(new Set(expected).size).toBe(processes * each + 1);
 
-      expect(digestsOf(await stowageGraph(directory, reference))).toEqual(expected);
-      const discover = ["discover", "--plain-http", "--distribution-spec", "v1.1-referrers-tag", "--depth", "1"];
-      const shown = await runJson<Discovered>("oras", [...discover, "--format", "json", reference]);
-      expect(digestsOf(orasGraph(shown))).toEqual(expected);
-      const list = ["artifact", "list", reference, "--format", "{{json .Descriptors}}"];
-      const listed = JSON.parse(await run("regctl", ["--host", `reg=${host},tls=disabled`, ...list]));
-      expect([digest, ...listed.map((one: { digest: string }) => one.digest)].sort()).toEqual(expected);
-      expect((await stowage(["verify", reference])).code).toBe(0);
-    });
-  }
-});
+        expect(digestsOf(await stowageGraph(directory, reference))).toEqual(expected);
+        const discover = ["discover", "--plain-http", "--distribution-spec", "v1.1-referrers-tag", "--depth", "1"];
+        const shown = await runJson<Discovered>("oras", [...discover, "--format", "json", reference]);
+        expect(digestsOf(orasGraph(shown))).toEqual(expected);
+        const list = ["artifact", "list", reference, "--format", "{{json .Descriptors}}"];
+        const listed = JSON.parse(await run("regctl", ["--host", `reg=${host},tls=disabled`, ...list]));
+        expect([digest, ...listed.map((one: { digest: string }) => one.digest)].sort()).toEqual(expected);
+        expect((await stowage(["verify", reference])).code).toBe(0);
+      });
+    }
+  });
+}
