@@ -120,7 +120,9 @@ export class BlobUpload {
       const from = this.#offset;
       const end = this.#chunked ? Math.min(size, from + this.#chunkSize(session)) : size;
       const received = await session.patch(from, this.#body(from, end), this.#options);
-      this.#offset = Math.min(received, end);
+      // Some registries tell the size of the chunk there. Where even the status is wrong, the next chunk is refused.
+      const sure = received === end ? end : ((await session.status(this.#options)) ?? end);
+      this.#offset = Math.min(sure, end);
       idle = this.#offset > from ? 0 : idle + 1;
       if (idle >= MAXIMUM_REFUSALS) throw this.#takesNothing();
     }
