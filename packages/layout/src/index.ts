@@ -146,6 +146,7 @@ export {
   selectReferrers,
 } from "./referrer-filter.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
+export { type Removable, type RemoveOptions, removeBlob, removeManifest } from "./remove.js";
 export {
   formatUnrepaired,
   type RepairedContent,
