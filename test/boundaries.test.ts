@@ -19,7 +19,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
     "@stowage/layout": true,
     undici: ["transport.ts", "http/proxy.ts", "http/connection-error.ts"],
   },
-  "packages/server/src": { "@stowage/layout": true },
+  "packages/server/src": { "@stowage/layout": true, bcryptjs: ["htpasswd.ts"] },
   "packages/cli/src": {
     "@stowage/image": true,
     "@stowage/layout": true,

@@ -152,6 +152,7 @@ export {
 } from "./referrer-filter.js";
 export { type CopyReferrersOptions, copyReferrersTo, withReferrersFrom } from "./referrers-elsewhere.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
+export { type Removable, type RemoveOptions, removeBlob, removeManifest } from "./remove.js";
 export {
   formatUnrepaired,
   type RepairedContent,

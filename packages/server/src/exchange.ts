@@ -17,6 +17,10 @@ export class Exchange {
   readonly query: URLSearchParams;
   readonly #abort = new AbortController();
   #transform: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array> = (body) => body;
+  /** Bytes of the body that have arrived so far. */
+  received = 0;
+  /** Bytes of the body of the answer that were handed to the connection so far. */
+  sent = 0;
   #reading = false;
   #taken = false;
   #cut = false;
@@ -88,6 +92,7 @@ export class Exchange {
       const { done, value } = await chunks.next();
       this.#reading = false;
       if (done === true) return;
+      this.received += (value as Uint8Array).byteLength;
       yield value as Uint8Array;
     }
   }
@@ -105,10 +110,13 @@ export class Exchange {
     this.#discardBody();
     if (this.method !== "HEAD" && body !== undefined && !(body instanceof Uint8Array))
       return this.#stream(status, headers, body);
-    const known = status === 204 || (body !== undefined && !(body instanceof Uint8Array));
-    const length = known || namesLength(headers) ? {} : { "Content-Length": body?.byteLength ?? 0 };
+    const bytes = body instanceof Uint8Array ? body : undefined;
+    const known = status === 204 || (body !== undefined && bytes === undefined);
+    const length = known || namesLength(headers) ? {} : { "Content-Length": bytes?.byteLength ?? 0 };
     this.response.writeHead(status, { ...length, ...headers });
-    this.response.end(this.method === "HEAD" ? undefined : body);
+    if (this.method === "HEAD" || bytes === undefined) return void this.response.end();
+    this.sent += bytes.byteLength;
+    this.response.end(bytes);
   }
 
   /** Breaks the connection, after what was written to it. */
@@ -124,6 +132,7 @@ export class Exchange {
     try {
       for await (const chunk of bytes) {
         if (response.destroyed) return;
+        this.sent += chunk.byteLength;
         if (!response.write(chunk)) await new Promise<void>((resolve) => this.#onceWritable(resolve));
       }
       response.end();

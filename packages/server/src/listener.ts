@@ -1,17 +1,27 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
-import { systemError } from "@stowage/layout";
+import { OciError, systemError } from "@stowage/layout";
 import type { Answer } from "./answer.js";
 import { refusalAnswer, refusalOf } from "./errors.js";
 import { Exchange } from "./exchange.js";
 import { ConnectionCut } from "./layer.js";
 import type { Limits } from "./limits.js";
 
+/** A certificate, with those that lead to an authority, and its private key, both as PEM. */
+export interface Tls {
+  readonly cert: string | Uint8Array;
+  readonly key: string | Uint8Array;
+}
+
 /** The options of {@link openListener}. */
 export interface ListenerOptions {
   readonly host: string;
   readonly port: number;
   readonly limits: Limits;
+  readonly tls?: Tls | undefined;
+  /** Told of each request when it comes. */
+  readonly onRequest?: (exchange: Exchange) => void;
   /** Answers a request, or fails with {@link ConnectionCut}. */
   readonly answer: (exchange: Exchange) => Promise<Answer>;
   /** Told of what failed while an answer was on its way. */
@@ -20,7 +30,7 @@ export interface ListenerOptions {
 
 /** A port that is open. */
 export interface Listener {
-  /** `http://HOST:PORT`, without a path. */
+  /** `http://HOST:PORT` or, with a certificate, `https://HOST:PORT`; without a path. */
   readonly url: string;
   readonly host: string;
   readonly port: number;
@@ -36,7 +46,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   const { limits } = options;
   const running = new Set<Exchange>();
   let closing: Promise<void> | undefined;
-  const server = createServer({
+  const settings: ServerOptions = {
     maxHeaderSize: limits.headerSize,
     headersTimeout: limits.stall,
     // A large blob takes as long as it takes; who stalls is cut off by the time-out of the socket.
@@ -44,7 +54,8 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     keepAliveTimeout: KEEP_ALIVE,
     highWaterMark: 512 * 1024,
     noDelay: true,
-  });
+  };
+  const server = options.tls === undefined ? createServer(settings) : openTls(settings, options.tls);
   server.maxConnections = limits.connections;
   cutStalledClients(server, limits.stall, running);
   const sockets = new Set<Socket>();
@@ -62,6 +73,7 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   server.on("request", (request: IncomingMessage, response: ServerResponse) => {
     const exchange = new Exchange(request, response);
     running.add(exchange);
+    options.onRequest?.(exchange);
     if (closing !== undefined) response.shouldKeepAlive = false;
     response.once("close", () => {
       running.delete(exchange);
@@ -73,11 +85,30 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
   await listen(server, options.host, options.port);
   const { address, family, port } = server.address() as AddressInfo;
   return {
-    url: `http://${family === "IPv6" ? `[${address}]` : address}:${port}`,
+    url: `${options.tls === undefined ? "http" : "https"}://${family === "IPv6" ? `[${address}]` : address}:${port}`,
     host: address,
     port,
     close: () => (closing ??= close()),
   };
+}
+
+function openTls(settings: ServerOptions, { cert, key }: Tls): Server {
+  try {
+    return createTlsServer({
+      ...settings,
+      handshakeTimeout: settings.headersTimeout ?? 60_000,
+      cert: pem(cert),
+      key: pem(key),
+    });
+  } catch (error) {
+    // What OpenSSL says names no part of the key.
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new OciError("INVALID", `the certificate and its key cannot be used: ${reason}`);
+  }
+}
+
+function pem(value: string | Uint8Array): string | Buffer {
+  return typeof value === "string" ? value : Buffer.from(value);
 }
 
 async function reply(exchange: Exchange, options: ListenerOptions): Promise<void> {

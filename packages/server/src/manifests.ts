@@ -55,10 +55,14 @@ export async function putManifest(exchange: Exchange, registry: Registry, name: 
   }
   const mediaType = manifestType(exchange, bytes);
   const manifest = parseBody(bytes, mediaType, digest);
-  if (!registry.sparse) await checkChildren(repository, manifest);
   const descriptor = { mediaType, digest, size: bytes.byteLength };
-  await repository.push(contentOf(bytes, descriptor), { signal: exchange.signal });
-  for (const tag of tags) await repository.tag(tag, descriptor, { signal: exchange.signal });
+  const { signal } = exchange;
+  // Nothing that it points at may be deleted between the look at it and the tag.
+  await registry.turns.together(async () => {
+    if (!registry.sparse) await checkChildren(repository, manifest, signal);
+    await repository.push(contentOf(bytes, descriptor), { signal });
+    for (const tag of tags) await repository.tag(tag, descriptor, { signal });
+  });
   const headers = {
     Location: `/v2/${name}/manifests/${digest}`,
     "Docker-Content-Digest": digest,
@@ -68,7 +72,10 @@ export async function putManifest(exchange: Exchange, registry: Registry, name: 
   return { status: 201, headers };
 }
 
-/** Removes a tag. A manifest itself is not deleted: other repositories of the same layout may rest on it. */
+/**
+ * Removes a tag, or a manifest with its tags. A manifest that an index needs stays, and so does one that another repository
+ * of the same layout has a tag for. distribution-spec v1.1.1, "Deleting tags" and "Deleting Manifests".
+ */
 export async function deleteManifest(
   exchange: Exchange,
   registry: Registry,
@@ -76,13 +83,14 @@ export async function deleteManifest(
   text: string,
 ): Promise<Answer> {
   const reference = referenceIn(text);
-  if (isDigest(reference))
-    throw new Refusal(405, "UNSUPPORTED", "this server deletes tags, not manifests", { Allow: "GET, HEAD, PUT" });
   const repository = await existingRepository(registry, name);
+  const { signal } = exchange;
   try {
-    await repository.untag(reference, { signal: exchange.signal });
+    if (!isDigest(reference)) await repository.untag(reference, { signal });
+    else await registry.turns.alone(() => repository.removeManifest(reference, { signal }));
   } catch (error) {
-    if (isOciError(error, "NOT_FOUND")) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no tag ${reference}`);
+    if (isOciError(error, "NOT_FOUND")) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no ${reference}`);
+    if (isOciError(error, "CONFLICT")) throw new Refusal(405, "DENIED", `an index needs ${reference}`);
     throw error;
   }
   return { status: 202, headers: {} };
@@ -184,21 +192,18 @@ function parseBody(bytes: Uint8Array, mediaType: string, digest: Digest): Manife
 /** image-spec v1.1.1, layer.md "Non-Distributable Layers": these a registry need not hold. */
 const NONDISTRIBUTABLE = /\.nondistributable\.|\.rootfs\.foreign\.diff\./;
 
-async function checkChildren(repository: Repository, manifest: Manifest): Promise<void> {
+async function checkChildren(repository: Repository, manifest: Manifest, signal: AbortSignal): Promise<void> {
   const checked = new Set<string>();
   for (const child of childrenOf(manifest)) {
     if (checked.has(child.digest) || NONDISTRIBUTABLE.test(child.mediaType)) continue;
     checked.add(child.digest);
+    // What it says yes to is spared by a collection.
+    if (await repository.has(child, { signal })) continue;
     const size = await repository.size(child.digest);
     if (size === undefined) {
       throw new Refusal(404, "MANIFEST_BLOB_UNKNOWN", `the manifest points at ${child.digest}, which is not here`);
     }
-    if (size !== child.size) {
-      throw new Refusal(
-        400,
-        "SIZE_INVALID",
-        `the manifest says that ${child.digest} has ${child.size} bytes; it has ${size}`,
-      );
-    }
+    const problem = `the manifest says that ${child.digest} has ${child.size} bytes; it has ${size}`;
+    throw new Refusal(400, "SIZE_INVALID", problem);
   }
 }

@@ -1,5 +1,5 @@
 import { type Answer, jsonAnswer } from "./answer.js";
-import { getBlob } from "./blobs.js";
+import { deleteBlob, getBlob } from "./blobs.js";
 import { listRepositories } from "./catalog.js";
 import { Refusal } from "./errors.js";
 import type { Exchange } from "./exchange.js";
@@ -13,7 +13,16 @@ import { appendToUpload, cancelUpload, finishUpload, startUpload, uploadStatus }
 type Handler = (exchange: Exchange, registry: Registry, first: string, second: string) => Promise<Answer> | Answer;
 
 /** The kinds of thing that a path of the API names. */
-export type RouteKind = "ping" | "catalog" | "tags" | "referrers" | "manifest" | "uploads" | "upload" | "blob";
+export type RouteKind =
+  | "ping"
+  | "extensions"
+  | "catalog"
+  | "tags"
+  | "referrers"
+  | "manifest"
+  | "uploads"
+  | "upload"
+  | "blob";
 
 interface Route {
   readonly kind: RouteKind;
@@ -36,6 +45,11 @@ export interface Place {
  */
 const ROUTES: readonly Route[] = [
   { kind: "ping", path: /^\/v2\/?$/, methods: { GET: ping, HEAD: ping } },
+  {
+    kind: "extensions",
+    path: /^\/v2\/(?:(.+)\/)?_oci\/ext\/discover$/,
+    methods: { GET: extensions, HEAD: extensions },
+  },
   { kind: "catalog", path: /^\/v2\/_catalog$/, methods: { GET: listRepositories, HEAD: listRepositories } },
   { kind: "tags", path: /^\/v2\/(.+)\/tags\/list$/, methods: { GET: listTags, HEAD: listTags } },
   { kind: "referrers", path: /^\/v2\/(.+)\/referrers\/([^/]+)$/, methods: { GET: listReferrers, HEAD: listReferrers } },
@@ -50,7 +64,7 @@ const ROUTES: readonly Route[] = [
     path: /^\/v2\/(.+)\/blobs\/uploads\/([^/]+)$/,
     methods: { GET: uploadStatus, PATCH: appendToUpload, PUT: finishUpload, DELETE: cancelUpload },
   },
-  { kind: "blob", path: /^\/v2\/(.+)\/blobs\/([^/]+)$/, methods: { GET: getBlob, HEAD: getBlob } },
+  { kind: "blob", path: /^\/v2\/(.+)\/blobs\/([^/]+)$/, methods: { GET: getBlob, HEAD: getBlob, DELETE: deleteBlob } },
 ];
 
 /** What a path names, or undefined where there is nothing at it. Refuses with 400 what is not encoded as a URL. */
@@ -84,6 +98,14 @@ function decode(part = ""): string {
   } catch {
     throw new Refusal(400, "NAME_INVALID", "the path is not encoded as a URL");
   }
+}
+
+/** What there is beside the specification: only this list. distribution-spec v1.1.1, extensions/_oci.md. */
+function extensions(): Answer {
+  const url = "https://github.com/opencontainers/distribution-spec/blob/v1.1.1/extensions/_oci.md";
+  const description = "The extensions that this registry has";
+  const discover = { name: "_oci", url, description, endpoints: ["_oci/ext/discover"] };
+  return jsonAnswer(200, { extensions: [discover] });
 }
 
 /** distribution-spec v1.1.1, "Determining Support". */

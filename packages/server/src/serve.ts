@@ -1,13 +1,17 @@
 import { isIP } from "node:net";
 import type { Answer } from "./answer.js";
+import { authentication } from "./authentication.js";
 import { refusalAnswer, refusalOf } from "./errors.js";
 import type { Exchange } from "./exchange.js";
+import type { Accounts } from "./htpasswd.js";
 import { ConnectionCut, inOrder, type LayerMaker } from "./layer.js";
 import { completeLimits, type Limits } from "./limits.js";
-import { type Listener, openListener } from "./listener.js";
+import { type Listener, openListener, type Tls } from "./listener.js";
+import { Metrics, observed, type RequestRecord } from "./metrics.js";
 import type { Registry } from "./registry.js";
 import { answer } from "./routes.js";
 import type { Store } from "./store.js";
+import { Turns } from "./turns.js";
 import { Uploads } from "./upload.js";
 
 /** The options of {@link serve}. */
@@ -22,7 +26,19 @@ export interface ServeOptions {
   readonly readonly?: boolean;
   /** Takes manifests although what they point at is not there. */
   readonly sparse?: boolean;
+  /** Deletes a blob when asked, unless a manifest needs it. Default: false; then a collection does, after its grace time. */
+  readonly deleteBlobs?: boolean;
+  /** Puts a referrer of at most so many bytes into the `data` of its descriptor when referrers are listed. Default: 0, none. */
+  readonly embedReferrers?: number;
   readonly limits?: Partial<Limits>;
+  /** Lets in only who has an account: {@link parseHtpasswd}. Default: everybody. */
+  readonly accounts?: Accounts;
+  /** Asks for bearer tokens, which the server itself gives to the accounts at `/token`, instead of a password with each request. */
+  readonly tokens?: boolean;
+  /** Speaks HTTPS with this certificate. Default: HTTP. */
+  readonly tls?: Tls;
+  /** Told of each request that has come to its end. */
+  readonly onRequest?: (record: RequestRecord) => void;
   /** What stands between the clients and the registry, the first nearest to the client: the faults of `@stowage/server/testing`. */
   readonly layers?: readonly LayerMaker[];
   /** Told of each failure that is this side's fault, with the request line; the client only learns that there was one. */
@@ -37,8 +53,8 @@ export interface RunningServer extends Listener {
 
 /**
  * Serves the distribution API (distribution-spec v1.1.1) until it is closed. Resolves when it listens; fails with `DENIED` or
- * `REGISTRY` where it cannot, and with a `TypeError` where a limit is no positive integer. There is no authentication:
- * whoever can reach the address can read, and write unless `readonly` is set.
+ * `REGISTRY` where it cannot, with `INVALID` where the certificate cannot be used, and with a `TypeError` where a limit is no
+ * positive integer. Without `accounts` whoever can reach the address can read, and write unless `readonly` is set.
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
   const limits = completeLimits(options.limits);
@@ -48,7 +64,11 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     uploads: new Uploads(limits),
     readonly: options.readonly ?? false,
     sparse: options.sparse ?? false,
+    deleteBlobs: options.deleteBlobs ?? false,
+    embedReferrers: options.embedReferrers ?? 0,
+    turns: new Turns(),
   };
+  const metrics = new Metrics();
   const listeners: Listener[] = [];
   const onError = (error: unknown, exchange: Exchange): void =>
     options.onError?.(error, `${exchange.method} ${exchange.path}`);
@@ -57,7 +77,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     port: number,
     answer: (exchange: Exchange) => Promise<Answer>,
   ): Promise<Listener> => {
-    const listener = await openListener({ host, port, limits, answer, onError });
+    const onRequest = (exchange: Exchange): void => metrics.follow(exchange, options.onRequest);
+    const listener = await openListener({ host, port, limits, tls: options.tls, answer, onError, onRequest });
     listeners.push(listener);
     return listener;
   };
@@ -77,7 +98,11 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
       closing: closed.signal,
       listen: async (answer: (exchange: Exchange) => Promise<Answer>) => otherUrl(await open(host, 0, answer)),
     };
-    const layer = inOrder(await Promise.all((options.layers ?? []).map((make) => make(surroundings))));
+    const layer = inOrder([
+      ...(await Promise.all((options.layers ?? []).map((make) => make(surroundings)))),
+      ...(options.accounts === undefined ? [] : [authentication(options.accounts, options.tokens ?? false)]),
+      observed(metrics, () => registry.uploads.count, closed.signal),
+    ]);
     const listener = await open(host, options.port ?? 0, (exchange) => layer(exchange, () => direct(exchange)));
     return { url: listener.url, host: listener.host, port: listener.port, close: () => (closing ??= close()) };
   } catch (error) {
@@ -106,5 +131,6 @@ async function refusing(
 
 /** A loopback address goes by its name: a client that compares hosts sees another one. */
 function otherUrl({ url, host, port }: Listener): string {
-  return isIP(host) !== 0 && (host.startsWith("127.") || host === "::1") ? `http://localhost:${port}` : url;
+  const isLoopback = isIP(host) !== 0 && (host.startsWith("127.") || host === "::1");
+  return isLoopback ? `${new URL(url).protocol}//localhost:${port}` : url;
 }

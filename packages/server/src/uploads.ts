@@ -8,6 +8,9 @@ import { findRepository, type Registry, writableRepository } from "./registry.js
 import type { Repository } from "./store.js";
 import { tooLarge, type Upload } from "./upload.js";
 
+/** How many repositories are looked through for a blob whose place the client does not name. */
+const MOUNT_SOURCES = 1000;
+
 /**
  * Opens an upload, unless the blob can be mounted (`?mount=`, with or without `from`) or comes along (`?digest=`).
  * distribution-spec v1.1.1, "Pushing blobs" and "Mounting a blob from another repository".
@@ -78,14 +81,32 @@ async function mountBlob(
   repository: Repository,
   digest: Digest,
 ): Promise<boolean> {
-  if ((await repository.size(digest)) !== undefined) return true;
-  const from = exchange.query.get("from");
-  const source = from === null || from === "" ? undefined : await findRepository(registry, from);
-  const descriptor = source === undefined ? undefined : await findBlob(source, digest);
-  if (source === undefined || descriptor === undefined) return false;
   const { signal } = exchange;
-  await repository.push({ descriptor, open: () => source.fetch(descriptor, { signal }), origin: source }, { signal });
-  return true;
+  if ((await findBlob(repository, digest, signal)) !== undefined) return true;
+  for await (const source of mountSources(exchange, registry)) {
+    const descriptor = await findBlob(source, digest, signal);
+    if (descriptor === undefined) continue;
+    const origin = source.origin ?? source;
+    await repository.push({ descriptor, open: () => source.fetch(descriptor, { signal }), origin }, { signal });
+    return true;
+  }
+  return false;
+}
+
+/** The repository that a mount names, or, where it names none, those there are: whoever may push here may read them. */
+async function* mountSources(exchange: Exchange, registry: Registry): AsyncGenerator<Repository, void, undefined> {
+  const from = exchange.query.get("from");
+  if (from) {
+    const source = await findRepository(registry, from);
+    if (source !== undefined) yield source;
+    return;
+  }
+  let count = 0;
+  for await (const name of registry.store.repositories({ signal: exchange.signal })) {
+    if (++count > MOUNT_SOURCES) return;
+    const source = await findRepository(registry, name);
+    if (source !== undefined) yield source;
+  }
 }
 
 /** Stores a request body as the blob with this digest. With a known length it goes straight to its place. */

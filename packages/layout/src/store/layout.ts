@@ -238,6 +238,22 @@ export class Layout extends IndexedTarget {
     }
   }
 
+  /**
+   * Removes a blob while nobody else changes the index, unless it is `needed`, given the index as it stands then. True where it
+   * was removed. A caller that decides wrongly loses content.
+   */
+  async discard(digest: Digest, needed: (index: LayoutIndex) => Promise<boolean>): Promise<boolean> {
+    try {
+      await makeDirectory(this.#blobs.ingest);
+      return await this.#indexFile.locked(async () => {
+        if (await needed(await this.#indexFile.read())) return false;
+        return (await this.#blobs.remove(digest, Number.POSITIVE_INFINITY))?.removed === true;
+      });
+    } catch (error) {
+      throw systemError(error, `cannot remove ${digest} from ${this.path}`);
+    }
+  }
+
   size(digest: Digest): Promise<number | undefined> {
     return this.#blobs.size(digest);
   }
