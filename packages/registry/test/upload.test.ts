@@ -126,7 +126,7 @@ describe("a connection that is lost in an upload", () => {
     expect(registry.blobs.get(digest)?.equals(large)).toBe(true);
   });
 
-  it("leads to chunks in a new session where the registry has kept nothing", async () => {
+  it("leads to chunks in a new session, each on a connection of its own, where the registry has kept nothing", async () => {
     const { registry, repository } = await prepared({ cutEvery: 5 * MEBIBYTE, forgets: true });
     await repository.push(pieces(large).content);
     expect(registry.transfers).toEqual([
@@ -138,6 +138,8 @@ describe("a connection that is lost in an upload", () => {
       "PUT",
     ]);
     expect(registry.blobs.get(digest)?.equals(large)).toBe(true);
+    const chunks = registry.received.filter(({ method }) => method === "PATCH");
+    expect(chunks.map(({ headers }) => headers.connection)).toEqual(["close", "close", "close"]);
     expect(registry.sessions.size).toBe(0);
   });
 
