@@ -22,7 +22,7 @@ const onlyInput = {
 };
 const onlyOption = {
   build: ["annotation", "dst-creds", "label", "src-creds"],
-  attach: ["annotation", "creds", "location", "subject-size", "subject-type"],
+  attach: ["annotation", "config", "creds", "location", "referrers-to", "subject-size", "subject-type"],
   publish: [
     "annotation-filter",
     "artifact-type",
@@ -36,6 +36,8 @@ const onlyOption = {
     "include-external",
     "latest",
     "legacy-tags",
+    "referrers-from",
+    "referrers-to",
     "src-creds",
     "upload",
   ],

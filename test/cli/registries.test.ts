@@ -85,6 +85,13 @@ describe("credentials on the command line", () => {
     expect(run.stderr).not.toContain("wr0ng");
   });
 
+  it("do not go to a registry that only has the referrers", async () => {
+    const [open, other] = [await talkative({}), await guarded("me", "secret")];
+    const args = ["list", `${open.host}/a/b`, "--creds", "me:secret", "--referrers-from", `${other.host}/a/b`];
+    await stowage(args);
+    expect(other.shown()).toEqual([]);
+  });
+
   it("go to no other registry, and to no mirror", async () => {
     const [one, other] = [await guarded("a", "pa"), await guarded("b", "pb")];
     const places = ["oci:none:v1", `${one.host}/a/b:v1`, `${other.host}/a/b:v1`];

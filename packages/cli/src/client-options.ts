@@ -1,7 +1,8 @@
+import { parseLocation } from "@stowage/layout";
 import { type ClientOptions, type CredentialLookup, type RegistryClient, userAgent } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { adviseAtEnd, openClient } from "./clients.js";
-import { UsageError } from "./command.js";
+import { parsed, UsageError } from "./command.js";
 import { type CredentialOption, credentialLookup, readsPassword, showsPassword } from "./credentials.js";
 import { version } from "./version.js";
 
@@ -19,6 +20,12 @@ export interface ClientArguments {
   readonly creds?: string | undefined;
   readonly "src-creds"?: string | undefined;
   readonly "dst-creds"?: string | undefined;
+  readonly "referrers-from"?: string | undefined;
+  readonly "referrers-to"?: string | undefined;
+  readonly location?: string | undefined;
+  readonly source?: string | undefined;
+  readonly target?: string | readonly string[] | undefined;
+  readonly references?: readonly string[] | undefined;
   readonly quiet?: boolean;
 }
 
@@ -108,11 +115,20 @@ export function clientFor(args: ClientArguments, option: CredentialOption, more:
   );
 }
 
-/** The credentials of an option; a mirror is another registry, and does not get them. */
+/** The credentials of an option; a mirror, and a registry that only has referrers, are others, and do not get them. */
 function lookupFor(args: ClientArguments, option: CredentialOption, text: string): CredentialLookup {
-  const mirrors = new Set(Object.values(mirrorsArgument(args.mirror) ?? {}));
+  const others = new Set(hostsOf([args["referrers-from"], args["referrers-to"]]));
+  for (const host of hostsOf([args.location, args.source, args.target, args.references].flat())) others.delete(host);
+  for (const mirror of Object.values(mirrorsArgument(args.mirror) ?? {})) others.add(mirror);
   const lookup = credentialLookup(option, text);
-  return async (host, repository) => (mirrors.has(host) ? undefined : lookup(host, repository));
+  return async (host, repository) => (others.has(host) ? undefined : lookup(host, repository));
+}
+
+function hostsOf(texts: readonly (string | undefined)[]): string[] {
+  return texts.flatMap((text) => {
+    const location = text === undefined ? undefined : parsed(() => parseLocation(text));
+    return location?.kind === "registry" ? [location.reference.host] : [];
+  });
 }
 
 /** How registries are reached, without credentials. */

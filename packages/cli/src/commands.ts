@@ -11,6 +11,7 @@ import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { loginCommand } from "./commands/login.js";
 import { logoutCommand } from "./commands/logout.js";
+import { probeCommand } from "./commands/probe.js";
 import { publishCommand } from "./commands/publish.js";
 import { reconcileCommand } from "./commands/reconcile.js";
 import { repairCommand } from "./commands/repair.js";
@@ -37,6 +38,7 @@ export const commands: readonly AnyCommand[] = [
   repairCommand,
   reconcileCommand,
   convertCommand,
+  probeCommand,
   serveCommand,
   loginCommand,
   logoutCommand,

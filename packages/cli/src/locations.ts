@@ -10,6 +10,7 @@ import {
   parsePlatform,
   type Source,
   selectPlatform,
+  withReferrersFrom,
 } from "@stowage/layout";
 import {
   type ClientOptions,
@@ -154,6 +155,8 @@ export interface OpenedRoot {
 export interface RootOptions {
   readonly open: OpenOptions;
   readonly platform?: Platform | undefined;
+  /** A location whose referrers count as well. */
+  readonly referrersFrom?: string | undefined;
 }
 
 /** Opens a location and resolves what it names, down to a platform where one is asked for. */
@@ -165,7 +168,33 @@ export function withRoot<T>(text: string, options: RootOptions, use: (root: Open
       options.platform === undefined
         ? root.descriptor
         : await selectPlatform(source, root.descriptor, options.platform, options.open);
-    return use({ source, location, tag: root.tag, descriptor });
+    return withReferrersOf(options.referrersFrom, options.open, source, (both) =>
+      use({ source: both, location, tag: root.tag, descriptor }),
+    );
+  });
+}
+
+/** The source with the referrers of another location as well, where one is given. */
+export function withReferrersOf<T>(
+  text: string | undefined,
+  open: OpenOptions,
+  source: Source,
+  use: (source: Source) => Promise<T>,
+): Promise<T> {
+  if (text === undefined) return use(source);
+  return withSource(elsewhereArgument("referrers-from", text), open, (elsewhere) =>
+    use(withReferrersFrom(source, elsewhere)),
+  );
+}
+
+/** Reads a location of referrers: a repository, a layout or an archive as a whole. */
+export function elsewhereArgument(option: string, text: string): Location {
+  const location = locationArgument(text);
+  const { tag, digest } = location.kind === "registry" ? location.reference : location;
+  const byDefault = location.kind === "registry" && tag === "latest" && !text.endsWith(":latest");
+  if ((tag === undefined || byDefault) && digest === undefined) return location;
+  throw new UsageError(`--${option} ${JSON.stringify(text)} names an image; referrers are found by their subject`, {
+    hint: "Leave the tag and the digest out.",
   });
 }
 

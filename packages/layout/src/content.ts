@@ -41,6 +41,12 @@ export interface ReferrersOptions extends Abortable {
   readonly artifactType?: string | undefined;
 }
 
+/** The options of {@link Source.tags}. */
+export interface TagListOptions extends Abortable {
+  /** Also tags that only carry a referrers list. Default: false. */
+  readonly all?: boolean | undefined;
+}
+
 /** Where content can be read from. */
 export interface Source {
   /** What this is, for messages: `oci:dir`, `docker.io/library/alpine`. Never holds a credential. */
@@ -57,8 +63,8 @@ export interface Source {
    * Nothing is yielded where there are none, also where the subject itself is not there.
    */
   referrers(subject: Descriptor, options?: ReferrersOptions): AsyncIterable<Descriptor>;
-  /** The tags, each once, in bytewise order. Tags that only carry a referrers list are not among them. */
-  tags(options?: Abortable): AsyncIterable<string>;
+  /** The tags, each once, in bytewise order. Tags that only carry a referrers list are not among them unless asked for. */
+  tags(options?: TagListOptions): AsyncIterable<string>;
 }
 
 /** How content came to be present: `written` by this call, `present` before it, `mounted` from another repository, `linked` from another store. */

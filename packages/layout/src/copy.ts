@@ -131,7 +131,7 @@ export async function copy(
 }
 
 /** What of an image is to be copied. */
-async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
+export async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
   const { platforms = [], index } = options;
   const [only] = platforms;
   if (only === undefined) return { descriptor: root, source, leftOut: [] };

@@ -11,6 +11,7 @@ export type {
   PushOptions,
   ReferrersOptions,
   Source,
+  TagListOptions,
   Target,
 } from "./content.js";
 export { type ConvertedAttestation, type ConvertReport, convertAttestations } from "./convert-attestations.js";
@@ -149,7 +150,9 @@ export {
   type ReferrerFilter,
   selectReferrers,
 } from "./referrer-filter.js";
+export { type CopyReferrersOptions, copyReferrersTo, withReferrersFrom } from "./referrers-elsewhere.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
+export { type Removable, type RemoveOptions, removeBlob, removeManifest } from "./remove.js";
 export {
   formatUnrepaired,
   type RepairedContent,

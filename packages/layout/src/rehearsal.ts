@@ -1,4 +1,13 @@
-import type { Abortable, Content, FetchOptions, Presence, PushOptions, ReferrersOptions, Target } from "./content.js";
+import type {
+  Abortable,
+  Content,
+  FetchOptions,
+  Presence,
+  PushOptions,
+  ReferrersOptions,
+  TagListOptions,
+  Target,
+} from "./content.js";
 import type { Descriptor } from "./model/descriptor.js";
 import { isManifestType } from "./model/media-types.js";
 import { IndexedTarget } from "./store/indexed-target.js";
@@ -28,7 +37,7 @@ export class Rehearsal implements Target {
     return this.target.referrers(subject, options);
   }
 
-  tags(options?: Abortable): AsyncIterable<string> {
+  tags(options?: TagListOptions): AsyncIterable<string> {
     return this.target.tags(options);
   }
 

@@ -16,7 +16,9 @@ export {
 } from "./login.js";
 export { type OpenedSource, type OpenedTarget, type OpenOptions, openSource, openTarget } from "./open.js";
 export { withPlannedTarget } from "./planned-target.js";
+export { type Capability, type CapabilityName, capabilityNames, type ProbeOptions, type ProbeReport } from "./probe.js";
 export { type PublishedReference, type PublishOptions, type PublishReport, publish } from "./publish.js";
+export type { ReconciledList, RepositoryReconcileOptions, RepositoryReconcileReport } from "./reconcile.js";
 export { type Diagnostic, RegistryError } from "./registry-error.js";
 export { Repository } from "./repository.js";
 export type { TransportOptions } from "./transport.js";

@@ -2,6 +2,7 @@ import {
   type CopyOptions,
   type CopyReport,
   copy,
+  copyReferrersTo,
   type Descriptor,
   formatReference,
   OciError,
@@ -9,8 +10,10 @@ import {
   type Reference,
   type Source,
   Tags,
+  type Target,
 } from "@stowage/layout";
 import { RegistryClient } from "./client.js";
+import { checkPublish } from "./preflight.js";
 import type { Repository } from "./repository.js";
 
 /** The options of {@link publish}. */
@@ -19,6 +22,12 @@ export interface PublishOptions extends Omit<CopyOptions, "tags" | "rootPresent"
   readonly dryRun?: boolean | undefined;
   /** What talks to the registries. Default: a new one. */
   readonly client?: RegistryClient | undefined;
+  /** Where referrers go instead of beside the image. Default: beside it. */
+  readonly referrersTarget?: Target | undefined;
+  /** See for each repository first whether it can be published there. Default: true. */
+  readonly preflight?: boolean | undefined;
+  /** Where the answers of probes are remembered, see the option `cache` of a probe. */
+  readonly probeCache?: string | false | undefined;
 }
 
 /** What became of one destination. */
@@ -39,7 +48,8 @@ export interface PublishReport {
 
 /**
  * Publishes one image, with its referrers, to many destinations. The tags of one repository share one copy, and are set
- * only when everything else is there. A destination that fails does not stop the others; it is told of in the report.
+ * only when everything else is there. Where it can be told before that a repository will refuse the image, nothing is sent to
+ * it. A destination that fails does not stop the others; it is told of in the report.
  * Fails only with the signal's reason.
  */
 export async function publish(
@@ -102,8 +112,13 @@ async function copyTo(
 ): Promise<CopiedTo> {
   try {
     const tags = await Tags.look(source, target, root, names, options);
+    const { preflight, probeCache, referrersTarget: elsewhere, ...rest } = { ...options, rootPresent: tags.found };
+    if (preflight !== false && !tags.found)
+      await checkPublish(source, root, target, { signal: options.signal, cache: probeCache, reading: dryRun });
+    if (elsewhere !== undefined)
+      return { report: await copyReferrersTo(source, target, elsewhere, root, { ...rest, dryRun }), tags };
     const transfer = dryRun === true ? plan : copy;
-    return { report: await transfer(source, target, root, { ...options, rootPresent: tags.found }), tags };
+    return { report: await transfer(source, target, root, rest), tags };
   } catch (error) {
     return { error };
   }

@@ -14,6 +14,7 @@ import {
   parseJsonObject,
   parseManifest,
   type ReferrersOptions,
+  type TagListOptions,
   type Target,
   verified,
 } from "@stowage/layout";
@@ -24,6 +25,9 @@ import { fetchExternal } from "./external.js";
 import type { Answer } from "./http/answer.js";
 import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
+import { type ProbeOptions, type ProbeReport, probeRepository } from "./probe.js";
+import { cancelUpload, openUpload } from "./probe-requests.js";
+import { type RepositoryReconcileOptions, type RepositoryReconcileReport, reconcileRepository } from "./reconcile.js";
 import { Referrers } from "./referrers.js";
 import { listTags } from "./tags.js";
 import { foreseeBlobPush, pushBlob } from "./upload.js";
@@ -77,8 +81,8 @@ export class Repository implements Target {
     yield* await this.#referrers.list(subject.digest, options);
   }
 
-  /** The tags in bytewise order. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags". */
-  async *tags(options: Abortable = {}): AsyncIterable<string> {
+  /** The tags in bytewise order, without those that only carry a referrers list unless asked for. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags". */
+  async *tags(options: TagListOptions = {}): AsyncIterable<string> {
     yield* await listTags(this.#endpoint, options);
   }
 
@@ -119,6 +123,34 @@ export class Repository implements Target {
     return this.#manifests.untag(reference, options);
   }
 
+  /**
+   * Finds out what the repository supports: with a handful of requests that store nothing, or with `write` by storing small
+   * things and removing them again. Answers are remembered for a day. Fails where the registry cannot be reached.
+   */
+  probe(options: ProbeOptions = {}): Promise<ProbeReport> {
+    return probeRepository(this.#endpoint, this.#referrers, options);
+  }
+
+  /**
+   * Fails where nothing may be pushed here, with the registry's reason: `UNAUTHORIZED`, `DENIED`, `NOT_FOUND`, `UNSUPPORTED`.
+   * Stores nothing: an upload is opened and cancelled.
+   */
+  async checkPush(options: Abortable = {}): Promise<void> {
+    const opened = await openUpload(this.#endpoint, options);
+    if (opened.upload === undefined && opened.answer === undefined) throw opened.error;
+    if (opened.upload !== undefined) await cancelUpload(this.#endpoint, opened.upload);
+  }
+
+  /**
+   * Moves referrers from the lists that clients kept under tags to the referrers API, which the registry has got since: what the API
+   * does not list is pushed again, byte for byte, and with `prune` the tag goes when nothing on its list is missing. What was not
+   * moved is in the report, and its tag stays. Fails with `UNSUPPORTED` where there is no referrers API. distribution-spec v1.1.1,
+   * "Enabling the Referrers API".
+   */
+  reconcile(options: RepositoryReconcileOptions = {}): Promise<RepositoryReconcileReport> {
+    return reconcileRepository(this.#endpoint, this.#manifests, this.#referrers, options);
+  }
+
   /** Closes the client this repository was made by, and with it all other repositories of that client. */
   close(): Promise<void> {
     return this.#owner.close();
@@ -149,10 +181,10 @@ export class Repository implements Target {
     if (manifest?.subject === undefined) await this.#put(descriptor, bytes, options);
     else {
       // Registries were seen to lose referrers of one subject that arrive at the same time.
-      await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, async () => {
-        const answer = await this.#put(descriptor, bytes, options);
-        await this.#referrers.ensure(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
-      });
+      const answer = await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, () =>
+        this.#put(descriptor, bytes, options),
+      );
+      await this.#list(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
     }
     options.onBytes?.(bytes.byteLength);
     return "written";
@@ -163,10 +195,22 @@ export class Repository implements Target {
   }
 
   /** A manifest that is present may still be missing on the list of its subject: the push that brought it may not have got that far. */
-  async #ensurePresentReferrer(descriptor: Descriptor, options: Abortable): Promise<void> {
+  async #ensurePresentReferrer(descriptor: Descriptor, options: PushOptions): Promise<void> {
     if (await this.#referrers.offered(options)) return;
     const manifest = manifestWithSubject(await this.#manifests.bytes(descriptor, options), descriptor);
-    if (manifest !== undefined) await this.#referrers.ensure(descriptor, manifest, undefined, options);
+    if (manifest !== undefined) await this.#list(descriptor, manifest, undefined, options);
+  }
+
+  /** Sees to it that a referrer is listed; the caller may wait for many of them together. */
+  async #list(
+    descriptor: Descriptor,
+    manifest: Manifest,
+    told: string | undefined,
+    { signal, later }: PushOptions,
+  ): Promise<void> {
+    const listed = this.#referrers.ensure(descriptor, manifest, told, { signal });
+    if (later === undefined) await listed;
+    else later(listed);
   }
 }
 

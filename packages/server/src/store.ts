@@ -1,7 +1,18 @@
-import type { Abortable, Bytes, Descriptor, Digest, DigestAlgorithm, PushOptions, Target } from "@stowage/layout";
+import type {
+  Abortable,
+  Bytes,
+  Descriptor,
+  Digest,
+  DigestAlgorithm,
+  PushOptions,
+  Source,
+  Target,
+} from "@stowage/layout";
 
 /** One repository of a {@link Store}. References are tags and digests, never full names. */
 export interface Repository extends Target {
+  /** What another target may link or clone content from. Default: the repository itself. */
+  readonly origin?: Source;
   /** The size in bytes of the content with this digest, or undefined where it is not there. */
   size(digest: Digest): Promise<number | undefined>;
   /** Stores bytes whose digest is not known yet. Where `bytes` fails, nothing was stored. */
@@ -12,6 +23,10 @@ export interface Repository extends Target {
   ): Promise<Descriptor>;
   /** Removes a tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */
   untag(reference: string, options?: Abortable): Promise<void>;
+  /** Removes a manifest and its tags. Fails with `NOT_FOUND` where it is not there and with `CONFLICT` where an index needs it. */
+  removeManifest(digest: Digest, options?: Abortable): Promise<void>;
+  /** Removes a blob. Fails with `NOT_FOUND` where it is not there and with `CONFLICT` where a manifest needs it. */
+  removeBlob(digest: Digest, options?: Abortable): Promise<void>;
 }
 
 /** What a server keeps its repositories in. */

@@ -179,6 +179,11 @@ export class Uploads {
     throw new Refusal(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload; it may have been given up after a pause");
   }
 
+  /** How many are open. */
+  get count(): number {
+    return this.#open.size;
+  }
+
   /** Forgets one that has come to its end. */
   remove(upload: Upload): void {
     this.#open.delete(upload.id);

@@ -2,6 +2,7 @@ import {
   type CopyOptions,
   type CopyReport,
   copy,
+  copyReferrersTo,
   formatLocation,
   formatPlatform,
   formatReference,
@@ -14,6 +15,8 @@ import {
 import { withPlannedTarget, withTarget } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
+  checkTargetCredentials,
+  elsewhereArgument,
   locationArgument,
   type OpenedRoot,
   openBoth,
@@ -23,7 +26,7 @@ import {
 } from "../locations.js";
 import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
-import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
+import { referrersChoice, withReferrerOptions, withReferrersTarget } from "../referrer-options.js";
 import { transferOptions, uploadOptions, withTransferOptions } from "../transfer-options.js";
 
 export const copyCommand = defineCommand({
@@ -38,7 +41,7 @@ export const copyCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withReferrerOptions(withTransferOptions(withRegistryOptions(yargs, "both")))
+    withReferrersTarget(withReferrerOptions(withTransferOptions(withRegistryOptions(yargs, "both"))))
       .positional("source", { type: "string", demandOption: true, describe: "The LOCATION to copy from" })
       .positional("target", {
         type: "string",
@@ -65,8 +68,10 @@ export const copyCommand = defineCommand({
     const platforms = platformsArgument(args.platform);
     if (args.index !== undefined && platforms.length === 0)
       throw new UsageError("--index says what becomes of the index when --platform chooses from it; there is none");
-    const referrers = referrersChoice(args, defaultReferrers(target));
-    return withRoot(args.source, { open: open.source }, async (root) => {
+    const elsewhere = args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
+    checkTargetCredentials(args, elsewhere === undefined ? [target] : [target, elsewhere]);
+    const referrers = referrersChoice(args, elsewhere === undefined ? defaultReferrers(target) : "all");
+    return withRoot(args.source, { open: open.source, referrersFrom: args.referrersFrom }, async (root) => {
       const options: CopyOptions = {
         ...transferOptions(args, root.source, open.source.client),
         signal: context.signal,
@@ -79,13 +84,22 @@ export const copyCommand = defineCommand({
       const title = `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`;
       if (args.dryRun) {
         const planned = await withPlannedTarget(target, open.target, (destination) =>
-          plan(root.source, destination, root.descriptor, { ...options, tags }),
+          elsewhere === undefined
+            ? plan(root.source, destination, root.descriptor, { ...options, tags })
+            : withPlannedTarget(elsewhere, open.target, (other) =>
+                copyReferrersTo(root.source, destination, other, root.descriptor, { ...options, tags, dryRun: true }),
+              ),
         );
         return printReport(context, planned, args, `dry run: ${title}`);
       }
       const progress = startProgress(context, "copying", args.quiet || args.json);
+      const rest = { ...options, tags, onEvent: followCopy(progress) };
       const report = await withTarget(target, open.target, (destination) =>
-        copy(root.source, destination, root.descriptor, { ...options, tags, onEvent: followCopy(progress) }),
+        elsewhere === undefined
+          ? copy(root.source, destination, root.descriptor, rest)
+          : withTarget(elsewhere, open.target, (other) =>
+              copyReferrersTo(root.source, destination, other, root.descriptor, rest),
+            ),
       ).finally(() => progress.stop());
       // Only now: an archive is complete when it is closed.
       return printReport(besideArchive(context, [target]), report, args, title);

@@ -34,7 +34,7 @@ export const inspectCommand = defineCommand({
     const referrers = referrerFilter(args);
     return withRoot(
       args.location,
-      { open, platform: platformArgument(args.platform) },
+      { open, platform: platformArgument(args.platform), referrersFrom: args.referrersFrom },
       async ({ source, descriptor }): Promise<ExitCode> => {
         if (args.raw) context.out.write((await readManifest(source, descriptor, open)).bytes);
         else {

@@ -9,7 +9,7 @@ import {
 } from "@stowage/layout";
 import { type OpenOptions, withSource } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
-import { locationArgument, openOptions, withRegistryOptions } from "../locations.js";
+import { locationArgument, openOptions, withReferrersOf, withRegistryOptions } from "../locations.js";
 import { count, note, printJson, printLines, table } from "../output.js";
 
 export const listCommand = defineCommand({
@@ -26,6 +26,17 @@ export const listCommand = defineCommand({
         type: "boolean",
         describe: "Show what each tag stands for [default: yes, but for a registry]",
       })
+      .option("all", {
+        alias: "a",
+        type: "boolean",
+        default: false,
+        describe: "List also the tags that only carry a list of referrers",
+      })
+      .option("referrers-from", {
+        type: "string",
+        requiresArg: true,
+        describe: "Count also the referrers that this LOCATION has, another repository or a layout",
+      })
       .option("dangling", {
         type: "boolean",
         default: false,
@@ -35,8 +46,11 @@ export const listCommand = defineCommand({
     const location = locationArgument(args.location);
     if (args.dangling) return listDangling(location, openOptions(args, context.signal), args, context);
     const details = args.details ?? location.kind !== "registry";
-    const [tags, dangling] = await withSource(location, openOptions(args, context.signal), async (source) => [
-      await list(source, { namesOnly: !details, signal: context.signal }),
+    const open = openOptions(args, context.signal);
+    const [tags, dangling] = await withSource(location, open, async (source) => [
+      await withReferrersOf(args.referrersFrom, open, source, (both) =>
+        list(both, { namesOnly: !details, all: args.all, signal: context.signal }),
+      ),
       details && !args.json && !args.quiet ? await countDangling(source, context) : 0,
     ]);
     if (dangling > 0)
@@ -61,7 +75,7 @@ export const listCommand = defineCommand({
 /** The tags, and apart from them those that only say whose signature, attestation or SBOM they are. */
 function printTags(context: Context, tags: readonly ListedTag[]): void {
   const [images, legacy] = [
-    tags.filter((tag) => tag.legacy === undefined),
+    tags.filter((tag) => tag.legacy === undefined && tag.carriesReferrers === undefined),
     tags.filter((tag) => tag.legacy !== undefined),
   ];
   const rows = images.map(({ tag, descriptor, platforms, referrers }) => [
@@ -71,6 +85,8 @@ function printTags(context: Context, tags: readonly ListedTag[]): void {
     String(referrers ?? 0),
   ]);
   if (rows.length > 0) printLines(context, table([["TAG", "DIGEST", "PLATFORMS", "REFERRERS"], ...rows]));
+  const lists = tags.filter((tag) => tag.carriesReferrers === true).map(({ tag }) => [tag]);
+  if (lists.length > 0) printLines(context, table([["TAG OF REFERRERS"], ...lists]));
   const others = legacy.map(({ tag, descriptor, legacy: of }) => [
     tag,
     descriptor?.digest ?? "",

@@ -6,12 +6,25 @@ import {
   type RegistryLocation,
   type TagChange,
 } from "@stowage/layout";
-import { type PublishedReference, publish } from "@stowage/registry";
+import {
+  type PublishedReference,
+  type PublishOptions,
+  publish,
+  withPlannedTarget,
+  withTarget,
+} from "@stowage/registry";
 import { defineCommand, UsageError } from "../command.js";
-import { checkTargetCredentials, locationArgument, openBoth, withRegistryOptions, withRoot } from "../locations.js";
+import {
+  checkTargetCredentials,
+  elsewhereArgument,
+  locationArgument,
+  openBoth,
+  withRegistryOptions,
+  withRoot,
+} from "../locations.js";
 import { note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
-import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
+import { referrersChoice, withReferrerOptions, withReferrersTarget } from "../referrer-options.js";
 import { transferOptions, uploadOptions, withTransferOptions } from "../transfer-options.js";
 import { reportLines } from "./copy.js";
 
@@ -26,7 +39,7 @@ export const publishCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withReferrerOptions(withTransferOptions(withRegistryOptions(yargs, "both")))
+    withReferrersTarget(withReferrerOptions(withTransferOptions(withRegistryOptions(yargs, "both"))))
       .positional("source", {
         type: "string",
         demandOption: true,
@@ -49,35 +62,48 @@ export const publishCommand = defineCommand({
     const references = targets.map(registryArgument);
     checkTargetCredentials(args, targets);
     const referrers = referrersChoice(args, "all");
-    return withRoot(args.source, { open: open.source }, async ({ source, descriptor }) => {
-      const progress = startProgress(context, "publishing", args.quiet || args.json);
-      const report = await publish(source, descriptor, references, {
-        ...open.target,
-        ...transferOptions(args, source, open.source.client),
-        referrers,
-        dryRun: args.dryRun,
-        onEvent: followCopy(progress),
-      }).finally(() => progress.stop());
-      for (const { reference, error, report: copied } of report.targets) {
-        if (error !== undefined) {
-          note(context, `not published: ${reference}: ${(error as Error).message}`);
-          if (isOciError(error) && error.hint !== undefined) context.err.write(`  ${error.hint}\n`);
+    const elsewhere = args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
+    if (elsewhere !== undefined) checkTargetCredentials(args, [...targets, elsewhere]);
+    return withRoot(
+      args.source,
+      { open: open.source, referrersFrom: args.referrersFrom },
+      async ({ source, descriptor }) => {
+        const progress = startProgress(context, "publishing", args.quiet || args.json);
+        const options: PublishOptions = {
+          ...open.target,
+          ...transferOptions(args, source, open.source.client),
+          referrers,
+          dryRun: args.dryRun,
+          onEvent: followCopy(progress),
+        };
+        const opened = args.dryRun ? withPlannedTarget : withTarget;
+        const report = await (elsewhere === undefined
+          ? publish(source, descriptor, references, options)
+          : opened(elsewhere, open.target, (referrersTarget) =>
+              publish(source, descriptor, references, { ...options, referrersTarget }),
+            )
+        ).finally(() => progress.stop());
+        for (const { reference, error, report: copied } of report.targets) {
+          if (error !== undefined) {
+            note(context, `not published: ${reference}: ${(error as Error).message}`);
+            if (isOciError(error) && error.hint !== undefined) context.err.write(`  ${error.hint}\n`);
+          }
+          for (const failure of copied?.failures ?? [])
+            note(
+              context,
+              `not published: ${reference}: ${failure.path.join(" > ")}: ${(failure.error as Error).message}`,
+            );
         }
-        for (const failure of copied?.failures ?? [])
-          note(
-            context,
-            `not published: ${reference}: ${failure.path.join(" > ")}: ${(failure.error as Error).message}`,
-          );
-      }
-      const done = report.targets.filter(({ error }) => error === undefined);
-      if (args.json) printJson(context, report);
-      else if (args.quiet) printLines(context, done.length > 0 ? [descriptor.digest] : []);
-      else printLines(context, publishedLines(done, args.dryRun));
-      if (done.length === 0) return 1;
-      return done.length < references.length || done.some(({ report: copied }) => (copied?.failures.length ?? 0) > 0)
-        ? 3
-        : 0;
-    });
+        const done = report.targets.filter(({ error }) => error === undefined);
+        if (args.json) printJson(context, report);
+        else if (args.quiet) printLines(context, done.length > 0 ? [descriptor.digest] : []);
+        else printLines(context, publishedLines(done, args.dryRun));
+        if (done.length === 0) return 1;
+        return done.length < references.length || done.some(({ report: copied }) => (copied?.failures.length ?? 0) > 0)
+          ? 3
+          : 0;
+      },
+    );
   },
 });
 

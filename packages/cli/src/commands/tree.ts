@@ -41,7 +41,7 @@ export const treeCommand = defineCommand({
     const referrers = referrerFilter(args);
     return withRoot(
       args.location,
-      { open, platform: platformArgument(args.platform) },
+      { open, platform: platformArgument(args.platform), referrersFrom: args.referrersFrom },
       async ({ source, descriptor }): Promise<ExitCode> => {
         const root = await tree(source, descriptor, { signal: context.signal, referrers });
         if (args.chain) {

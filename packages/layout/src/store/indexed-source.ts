@@ -1,4 +1,4 @@
-import type { Abortable, FetchOptions, ReferrersOptions, Source } from "../content.js";
+import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
@@ -77,10 +77,11 @@ export abstract class IndexedSource implements Source {
     });
   }
 
-  async *tags(options: Abortable = {}): AsyncIterable<string> {
+  async *tags(options: TagListOptions = {}): AsyncIterable<string> {
     options.signal?.throwIfAborted();
-    const { manifests } = await this.namedEntries(options);
-    const names = new Set(manifests.filter(isNamed).map((entry) => refName(entry) as string));
+    const { manifests } = await (options.all === true ? this.index(options) : this.namedEntries(options));
+    const shown = manifests.filter((entry) => isNamed(entry) || (options.all === true && isListEntry(entry)));
+    const names = new Set(shown.flatMap((entry) => refName(entry) ?? []));
     yield* [...names].sort(compareText);
   }
 

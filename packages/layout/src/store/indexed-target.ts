@@ -153,17 +153,22 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
 
   async tag(reference: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
     checkName(reference);
-    if (!(await this.has(descriptor, options))) {
-      throw new OciError(
-        "NOT_FOUND",
-        `cannot tag ${reference} in ${this.name}: ${formatDescriptor(descriptor)} is not there`,
-      );
-    }
+    await this.#checkPresent(reference, descriptor, options);
     await this.updateTouching(
       [reference],
-      (index) => this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options),
+      async (index) => {
+        // Somebody may have removed it while this change waited for its turn.
+        await this.#checkPresent(reference, descriptor, options);
+        return this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options);
+      },
       options,
     );
+  }
+
+  async #checkPresent(reference: string, descriptor: Descriptor, options: Abortable): Promise<void> {
+    if (await this.has(descriptor, options)) return;
+    const what = formatDescriptor(descriptor);
+    throw new OciError("NOT_FOUND", `cannot tag ${reference} in ${this.name}: ${what} is not there`);
   }
 
   /** Lists a manifest in the index without a name, where it has no entry yet: it is there for its own sake. */

@@ -18,7 +18,7 @@ import { checkLayoutFile } from "./layout-version.js";
 import { type Oddity, oddFiles, oddities } from "./oddities.js";
 import { checkOwnDirectories, namesOfFiles } from "./own-directories.js";
 import { SHARED, type SharedBlobs, sharedBlobs } from "./shared-blobs.js";
-import { restoreTaken, type SweepOptions, type SweepReport, sweep } from "./sweep.js";
+import { removeBlob, restoreTaken, type SweepOptions, type SweepReport, sweep } from "./sweep.js";
 
 /** A blob of fewer bytes is checked sooner than another thread is told of it. */
 const WORTH_A_THREAD = 4 * CHUNK_SIZE;
@@ -200,6 +200,23 @@ export class Layout extends IndexedTarget {
       return await this.#index.file.lock.run(run, { signal: options.signal, timeout: this.#lockTimeout });
     } catch (error) {
       throw systemError(error, `cannot sweep ${this.path}`);
+    }
+  }
+
+  /**
+   * Removes a blob while nobody else changes the index, unless it is `needed`, given the index as it stands then. True where it
+   * was removed. A caller that decides wrongly loses content.
+   */
+  async discard(digest: Digest, needed: (index: LayoutIndex) => Promise<boolean>): Promise<boolean> {
+    const run = async (): Promise<boolean> => {
+      if (await needed(await this.#index.file.read())) return false;
+      return (await removeBlob(this.#blobs, digest, Number.POSITIVE_INFINITY))?.removed === true;
+    };
+    try {
+      await makeDirectory(this.#blobs.ingest);
+      return await this.#index.file.lock.run(run, { timeout: this.#lockTimeout });
+    } catch (error) {
+      throw systemError(error, `cannot remove ${digest} from ${this.path}`);
     }
   }
 

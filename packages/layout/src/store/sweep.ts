@@ -78,7 +78,7 @@ export async function sweep(
  * Removes the blob unless it was claimed or written after `time` (ms since 1970). It is taken aside first and looked at
  * again: a claim either came before, and is seen, or finds nothing. Returns what was there, or undefined.
  */
-async function removeBlob(
+export async function removeBlob(
   blobs: BlobDirectory,
   digest: Digest,
   time: number,
