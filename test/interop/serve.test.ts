@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Served, startServe, stowage, stowageJson } from "../cli/stowage.js";
@@ -48,6 +48,25 @@ describe("a directory of layouts that we serve", () => {
     await run("crane", ["validate", "--insecure", "--remote", remote]);
     expect((await run("crane", ["digest", "--insecure", remote])).trim()).toBe(image.digest);
     expect((await run("crane", ["catalog", "--insecure", served.host])).split("\n")).toContain("by/crane");
+  });
+
+  it("takes an image from buildah and gives buildah the same one back", async (context) => {
+    needs(context, "buildah");
+    const cwd = image.directory;
+    const remote = `docker://${served.host}/by/buildah:v1`;
+    const everything = { default: [{ type: "insecureAcceptAnything" }] };
+    await writeFile(join(cwd, "policy.json"), JSON.stringify(everything));
+    const buildah = async (store: string, verb: string, ...rest: string[]): Promise<string> => {
+      const places = ["--root", join(cwd, store), "--runroot", join(cwd, `${store}-run`)];
+      const options = ["--storage-driver", "vfs", ...places, verb, "--signature-policy", "policy.json"];
+      const printed = await run("buildah", [...options, ...rest], here());
+      return printed.trim().split("\n").at(-1) as string;
+    };
+    const id = await buildah("first", "pull", "oci:out:v1");
+    await buildah("first", "push", "--tls-verify=false", "--digestfile", "pushed", id, remote);
+    const { digest } = await stowageGraph(cwd, "oci:served/by/buildah:v1");
+    expect(digest).toBe((await readFile(join(cwd, "pushed"), "utf8")).trim());
+    expect(await buildah("second", "pull", "--tls-verify=false", remote)).toBe(id);
   });
 
   it("takes an image with referrers from oras, and shows them to oras, regctl and us", async (context) => {

@@ -24,10 +24,13 @@ export interface Lock {
 export interface LockOptions {
   /** How long to wait for another owner, in ms. Default: ten minutes. */
   readonly timeout?: number | undefined;
+  /** Told each time that another owner still has it, with what the caller may fail with. */
+  readonly onWait?: ((conflict: () => OciError) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-const DEFAULT_TIMEOUT = 10 * 60_000;
+/** How long somebody waits for a lock who does not say, in ms. */
+export const DEFAULT_TIMEOUT = 10 * 60_000;
 /** An owner on another machine is known only by the time of its file, which it renews this often, in ms. */
 const HEARTBEAT = 5_000;
 /** After this time without renewal an owner that cannot be seen from here counts as dead, in ms. */
@@ -55,6 +58,7 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
         await remove(join(path, owner.id));
         continue;
       }
+      options.onWait?.(() => timedOut(path, owner));
       if (Date.now() > deadline) throw timedOut(path, owner);
       // Short at first, since most locks are held for a few milliseconds; spread, so that waiters do not march in step.
       await sleep(Math.min(2 + attempt, 25) * (0.5 + Math.random()), undefined, { signal: options.signal });
