@@ -56,10 +56,12 @@ describe("a directory of layouts that we serve", () => {
     const remote = `docker://${served.host}/by/buildah:v1`;
     const everything = { default: [{ type: "insecureAcceptAnything" }] };
     await writeFile(join(cwd, "policy.json"), JSON.stringify(everything));
+    await writeFile(join(cwd, "auth.json"), "{}");
+    const env = { DOCKER_CONFIG: undefined, REGISTRY_AUTH_FILE: join(cwd, "auth.json") };
     const buildah = async (store: string, verb: string, ...rest: string[]): Promise<string> => {
       const places = ["--root", join(cwd, store), "--runroot", join(cwd, `${store}-run`)];
       const options = ["--storage-driver", "vfs", ...places, verb, "--signature-policy", "policy.json"];
-      const printed = await run("buildah", [...options, ...rest], here());
+      const printed = await run("buildah", [...options, ...rest], { cwd, env });
       return printed.trim().split("\n").at(-1) as string;
     };
     const id = await buildah("first", "pull", "oci:out:v1");
