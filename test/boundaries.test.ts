@@ -17,6 +17,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
   },
   "packages/registry/src": {
     "@stowage/layout": true,
+    tldts: ["auth/realm.ts"],
     undici: ["transport.ts", "http/proxy.ts", "http/connection-error.ts"],
   },
   "packages/server/src": { "@stowage/layout": true, bcryptjs: ["htpasswd.ts"] },

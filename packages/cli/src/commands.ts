@@ -9,6 +9,8 @@ import { gcCommand } from "./commands/gc.js";
 import { indexCommand } from "./commands/image-index.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
+import { loginCommand } from "./commands/login.js";
+import { logoutCommand } from "./commands/logout.js";
 import { publishCommand } from "./commands/publish.js";
 import { reconcileCommand } from "./commands/reconcile.js";
 import { repairCommand } from "./commands/repair.js";
@@ -36,5 +38,7 @@ export const commands: readonly AnyCommand[] = [
   reconcileCommand,
   convertCommand,
   serveCommand,
+  loginCommand,
+  logoutCommand,
   completionCommand,
 ];

@@ -12,31 +12,39 @@ import {
   selectPlatform,
 } from "@stowage/layout";
 import {
+  type ClientOptions,
   type OpenOptions,
-  RegistryClient,
   type ResolvedLocation,
   resolveLocation,
   withSource,
 } from "@stowage/registry";
 import type { Argv } from "yargs";
+import {
+  type ClientArguments,
+  type CredentialChoice,
+  checkOneReadsPassword,
+  clientFor,
+  withClientOptions,
+} from "./client-options.js";
 import { parsed, UsageError } from "./command.js";
-import { version } from "./version.js";
+import type { CredentialOption } from "./credentials.js";
 
-/** The options of every command that opens locations: how registries are spoken to, and how layouts are opened. */
-export interface RegistryArguments {
+/** The options of every command that opens locations: how layouts are opened. */
+export interface RegistryArguments extends ClientArguments {
   readonly blobs: string | undefined;
   readonly hardlink: boolean | undefined;
   readonly "allow-root": string[] | undefined;
-  readonly "plain-http": string[] | undefined;
-  readonly "ca-file": string | undefined;
-  readonly insecure: string[] | undefined;
-  readonly "trust-realm": string[] | undefined;
 }
 
-/** Adds the options of {@link RegistryArguments}. */
-export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArguments> {
-  const hosts = { type: "string", array: true, requiresArg: true, group: "Registries:" } as const;
-  return yargs
+/**
+ * Adds the options of {@link RegistryArguments}. Credentials can be given to a command with `one` location, and separately to one
+ * that has a source and a target (`both`); to one that may go to many registries they cannot.
+ */
+export function withRegistryOptions<T>(
+  yargs: Argv<T>,
+  credentials: CredentialChoice = "none",
+): Argv<T & RegistryArguments> {
+  const layouts = yargs
     .option("blobs", {
       type: "string",
       requiresArg: true,
@@ -54,39 +62,49 @@ export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArgumen
       requiresArg: true,
       group: "Layouts:",
       describe: "Follow a blob that is a symbolic link into this directory",
-    })
-    .option("plain-http", {
-      ...hosts,
-      describe: "Speak HTTP, not HTTPS, to this HOST[:PORT]; loopback addresses get it anyway",
-    })
-    .option("ca-file", {
-      type: "string",
-      requiresArg: true,
-      group: "Registries:",
-      describe: "Trust the certificate authorities in this PEM file as well",
-    })
-    .option("insecure", { ...hosts, describe: "Do not check the certificate of this HOST[:PORT]" })
-    .option("trust-realm", {
-      ...hosts,
-      describe: "Send credentials to the token server at this HOST[:PORT] also where it is another site",
-    }) as Argv<T & RegistryArguments>;
+    });
+  return withClientOptions(layouts, credentials) as Argv<T & RegistryArguments>;
 }
 
 /** How locations are opened: with one registry client, so that a copy from a registry to itself can mount. */
-export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenOptions {
-  const client = new RegistryClient({
-    userAgent: `stowage/${version()}`,
-    ...(args["plain-http"] === undefined ? {} : { plainHttp: args["plain-http"] }),
-    ...(args["ca-file"] === undefined ? {} : { caFile: args["ca-file"] }),
-    ...(args.insecure === undefined ? {} : { insecure: args.insecure }),
-    ...(args["trust-realm"] === undefined ? {} : { trustedRealms: args["trust-realm"] }),
+export function openOptions(args: RegistryArguments, signal: AbortSignal, more: ClientOptions = {}): OpenOptions {
+  return { signal, client: clientFor(args, "creds", more), layout: layoutOptions(args) };
+}
+
+/** How the locations of a command with a source and a target are opened: with one client, unless one of them has credentials of its own. */
+export function openBoth(
+  args: RegistryArguments,
+  signal: AbortSignal,
+  more: ClientOptions = {},
+): { source: OpenOptions; target: OpenOptions } {
+  const open = (option: CredentialOption): OpenOptions => ({
+    signal,
+    client: clientFor(args, option, more),
+    layout: layoutOptions(args),
   });
-  const layout: LayoutOptions = {
+  if (args["src-creds"] !== undefined || args["dst-creds"] !== undefined) {
+    checkOneReadsPassword(args);
+    return { source: open("src-creds"), target: open("dst-creds") };
+  }
+  const both = open("creds");
+  return { source: both, target: both };
+}
+
+/** Credentials go to one registry: several targets on different ones are wrong usage where `--dst-creds` is given. */
+export function checkTargetCredentials(args: RegistryArguments, targets: readonly Location[]): void {
+  const hosts = new Set(targets.flatMap((target) => (target.kind === "registry" ? [target.reference.host] : [])));
+  if (args["dst-creds"] === undefined || hosts.size < 2) return;
+  throw new UsageError(`--dst-creds is for one registry, not for ${[...hosts].join(" and ")}`, {
+    hint: "Log in to them with stowage login.",
+  });
+}
+
+function layoutOptions(args: RegistryArguments): LayoutOptions {
+  return {
     ...(args.blobs === undefined ? {} : { blobs: args.blobs }),
     ...(args.hardlink === undefined ? {} : { hardlink: args.hardlink }),
     ...(args["allow-root"] === undefined ? {} : { allowRoots: args["allow-root"] }),
   };
-  return { signal, client, layout };
 }
 
 /** Reads a location from the command line; a mistake in it is wrong usage. */

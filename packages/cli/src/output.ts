@@ -20,7 +20,7 @@ export function printLines(context: Context, lines: readonly string[]): void {
 }
 
 /** A warning or a hint, on stderr. */
-export function note(context: Context, text: string): void {
+export function note(context: Pick<Context, "err">, text: string): void {
   context.err.write(`stowage: ${visible(text)}\n`);
 }
 

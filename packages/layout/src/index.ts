@@ -163,6 +163,7 @@ export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-jso
 export { type CheckOptions, IndexedSource } from "./store/indexed-source.js";
 export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/indexed-target.js";
 export { Layout, type LayoutOptions } from "./store/layout.js";
+export { acquireLock, type Lock, type LockOptions } from "./store/lock.js";
 export { MemoryStore } from "./store/memory.js";
 export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/oddities.js";
 export type { ListedItem } from "./store/referrer-survey.js";

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   contentOf,
@@ -212,6 +212,26 @@ describe("a collection", () => {
     expect(planned).toEqual(done);
     expect(done.removed.length).toBeGreaterThan(0);
   });
+
+  it.each(["the next collection", "the next change"])(
+    "that was killed with a blob in its hand lets %s put it back",
+    async (next) => {
+      const layout = await newLayout();
+      const image = await pushImage(layout);
+      await layout.tag("base", image);
+      const child = await Child.start("hold", layout.path);
+      await child.line("holding");
+      child.signal("SIGKILL");
+      await child.end("SIGKILL").catch(() => {});
+      const aside = `ingest/${child.process.pid}-1-0123abcd-0.sha256-${image.digest.slice("sha256:".length)}`;
+      await rename(layout.blobPath(image.digest), join(layout.path, aside));
+      if (next === "the next change") await layout.tag("other", await pushImage(layout, { layers: ["other"] }));
+      else expect((await gc(layout, { grace: 0 })).removed).toEqual([]);
+      expect(await layout.has(image)).toBe(true);
+      expect(await problems(layout)).toEqual([]);
+      expect(await readdir(join(layout.path, "ingest"))).toEqual([]);
+    },
+  );
 
   it("sweeps what dead processes left, and nothing of one that lives", async () => {
     const layout = await newLayout();

@@ -1,7 +1,16 @@
-import { formatReference, isRepository, OciError, parseReference, type Reference } from "@stowage/layout";
+import {
+  type Abortable,
+  formatReference,
+  isRepository,
+  OciError,
+  parseReference,
+  type Reference,
+} from "@stowage/layout";
 import type { CredentialLookup, Credentials } from "./auth/credentials.js";
-import { dockerCredentials } from "./auth/docker-config.js";
+import { type DockerConfiguration, dockerConfiguration } from "./auth/docker-config.js";
 import { Endpoint } from "./endpoint.js";
+import { Notices, type RegistryWarning } from "./http/notices.js";
+import type { RateLimit } from "./http/rate-limit.js";
 import type { RetryOptions } from "./http/retry.js";
 import { Registry, type RegistryOptions } from "./registry.js";
 import { Repository } from "./repository.js";
@@ -11,12 +20,19 @@ import { Transport, type TransportOptions } from "./transport.js";
 export interface ClientOptions
   extends TransportOptions,
     RetryOptions,
-    Pick<RegistryOptions, "plainHttp" | "trustedRealms" | "headers"> {
+    Pick<RegistryOptions, "plainHttp" | "trustedRealms"> {
   /**
-   * The credentials for all registries this client talks to, or what finds them. Default: Docker's configuration. With `false` none
-   * are used.
+   * The credentials for all registries this client talks to but mirrors, or what finds them. Default: Docker's configuration, and with it its
+   * `HttpHeaders`. With `false` none are used.
    */
   readonly credentials?: Credentials | CredentialLookup | false | undefined;
+  /**
+   * Pull-through caches by the host whose content they have. What is read by its digest comes from there where it can; they are told
+   * the host (`ns`), and get their own credentials, never those of the host.
+   */
+  readonly mirrors?: Readonly<Record<string, string>> | undefined;
+  /** More headers for each request to a registry. They do not go anywhere else. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
@@ -27,13 +43,19 @@ export class RegistryClient {
   readonly #options: ClientOptions;
   readonly #transport: Transport;
   readonly #lookup: CredentialLookup;
+  readonly #headers: () => Promise<Readonly<Record<string, string>>>;
+  readonly #mirrors: Readonly<Record<string, string>>;
+  readonly #notices = new Notices();
   readonly #registries = new Map<string, Registry>();
   readonly #repositories = new Map<string, Repository>();
 
   constructor(options: ClientOptions = {}) {
     this.#options = options;
     this.#transport = new Transport(options);
-    this.#lookup = lookupOf(options);
+    this.#mirrors = options.mirrors ?? {};
+    const { lookup, headers } = configurationOf(options);
+    this.#lookup = lookup;
+    this.#headers = headers;
   }
 
   /** The repository of a reference, the same object each time; nothing is sent. Fails with `INVALID` where the text is no reference. */
@@ -44,16 +66,43 @@ export class RegistryClient {
     const name = formatReference({ host, repository });
     let found = this.#repositories.get(name);
     if (found === undefined) {
-      found = new Repository(new Endpoint(this.#registry(host), repository), this);
+      const mirror = Object.hasOwn(this.#mirrors, host) ? this.#registry(this.#mirrors[host] as string) : undefined;
+      found = new Repository(new Endpoint(this.#registry(host), repository, mirror), this);
       this.#repositories.set(name, found);
     }
     return found;
   }
 
+  /**
+   * Shows the credentials for a registry, or for a path on it. True if it wanted them and took them, false if it wants none.
+   * Fails with `UNAUTHORIZED` where it refuses them, and with the signal's reason.
+   */
+  authenticate(host: string, path?: string, options: Abortable = {}): Promise<boolean> {
+    const scopes = path === undefined ? [] : [{ repository: path, actions: ["pull"] as const }];
+    return this.#registry(host).authenticate(scopes, options.signal);
+  }
+
+  /** The warnings that registries sent along with their answers so far, each once. distribution-spec v1.1.1, "Warnings". */
+  get warnings(): readonly RegistryWarning[] {
+    return this.#notices.warnings;
+  }
+
+  /** What each registry that tells it said last about how many more requests it takes. */
+  get rateLimits(): readonly RateLimit[] {
+    return this.#notices.rateLimits;
+  }
+
   #registry(host: string): Registry {
     let found = this.#registries.get(host);
     if (found === undefined) {
-      found = new Registry({ ...this.#options, host, lookup: this.#lookup, transport: this.#transport });
+      found = new Registry({
+        ...this.#options,
+        host,
+        credentials: this.#lookup,
+        headers: this.#headers,
+        transport: this.#transport,
+        notices: this.#notices,
+      });
       this.#registries.set(host, found);
     }
     return found;
@@ -65,11 +114,17 @@ export class RegistryClient {
   }
 }
 
-function lookupOf(options: ClientOptions): CredentialLookup {
-  const { credentials } = options;
-  if (typeof credentials === "function") return credentials;
-  if (credentials === undefined) return dockerCredentials({ environment: options.environment ?? process.env });
-  return async () => (credentials === false ? undefined : credentials);
+function configurationOf(options: ClientOptions): Pick<DockerConfiguration, "lookup" | "headers"> {
+  const { credentials, headers = {} } = options;
+  if (credentials === undefined) {
+    const configuration = dockerConfiguration({ environment: options.environment ?? process.env });
+    return { ...configuration, headers: async () => ({ ...(await configuration.headers()), ...headers }) };
+  }
+  if (typeof credentials === "function") return { lookup: credentials, headers: async () => headers };
+  const mirrors = new Set(Object.values(options.mirrors ?? {}));
+  const lookup: CredentialLookup = async (host) =>
+    credentials === false || mirrors.has(host) ? undefined : credentials;
+  return { lookup, headers: async () => headers };
 }
 
 /** Opens the repository of a reference with a client of its own, which `close` closes. Nothing is sent. Fails with `INVALID`. */

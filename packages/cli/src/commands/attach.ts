@@ -44,7 +44,7 @@ export const attachCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withRegistryOptions(yargs, "one")
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
       .positional("files", {
         type: "string",

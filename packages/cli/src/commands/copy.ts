@@ -4,7 +4,7 @@ import { type Context, defineCommand, type ExitCode, UsageError } from "../comma
 import {
   locationArgument,
   type OpenedRoot,
-  openOptions,
+  openBoth,
   platformArgument,
   withRegistryOptions,
   withRoot,
@@ -21,7 +21,7 @@ export const copyCommand = defineCommand({
     ["$0 push oci:dist:v1 ghcr.io/acme/app:v1", "Push an image and what refers to it"],
   ],
   options: (yargs) =>
-    withReferrerOptions(withRegistryOptions(yargs))
+    withReferrerOptions(withRegistryOptions(yargs, "both"))
       .positional("source", { type: "string", demandOption: true, describe: "The LOCATION to copy from" })
       .positional("target", {
         type: "string",
@@ -49,16 +49,16 @@ export const copyCommand = defineCommand({
         describe: "Check every blob also where the target has the manifest",
       }),
   run: (args, context) => {
-    const open = openOptions(args, context.signal);
+    const open = openBoth(args, context.signal);
     const target = locationArgument(args.target);
     const concurrency = Number(args.concurrency);
     if (!Number.isInteger(concurrency) || concurrency < 1)
       throw new UsageError(`--concurrency ${args.concurrency} is no number of blobs`);
     const referrers = referrersChoice(args, defaultReferrers(target));
-    return withRoot(args.source, { open, platform: platformArgument(args.platform) }, async (root) => {
+    return withRoot(args.source, { open: open.source, platform: platformArgument(args.platform) }, async (root) => {
       const progress = startProgress(context, "copying", args.quiet || args.json);
       const tag = tagFor(target, root);
-      const report = await withTarget(target, open, (destination) =>
+      const report = await withTarget(target, open.target, (destination) =>
         copy(root.source, destination, root.descriptor, {
           signal: context.signal,
           tags: tag === undefined ? [] : [tag],

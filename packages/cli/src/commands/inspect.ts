@@ -21,7 +21,7 @@ export const inspectCommand = defineCommand({
     ["$0 inspect alpine:3.20 --platform linux/arm64 --raw", "The manifest for one platform, byte for byte"],
   ],
   options: (yargs) =>
-    withReferrerOptions(withRegistryOptions(yargs))
+    withReferrerOptions(withRegistryOptions(yargs, "one"))
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
       .option("platform", {
         type: "string",

@@ -20,7 +20,7 @@ export const listCommand = defineCommand({
     ["$0 list ghcr.io/acme/app --details", "The same for a repository, at a few requests for each tag"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withRegistryOptions(yargs, "one")
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
       .option("details", {
         type: "boolean",

@@ -1,7 +1,7 @@
 import { type CopyReport, formatLocation, isOciError, type Location, type RegistryLocation } from "@stowage/layout";
 import { type PublishedReference, publish } from "@stowage/registry";
 import { defineCommand, UsageError } from "../command.js";
-import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
+import { checkTargetCredentials, locationArgument, openBoth, withRegistryOptions, withRoot } from "../locations.js";
 import { note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
@@ -18,7 +18,7 @@ export const publishCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withReferrerOptions(withRegistryOptions(yargs))
+    withReferrerOptions(withRegistryOptions(yargs, "both"))
       .positional("source", {
         type: "string",
         demandOption: true,
@@ -36,13 +36,15 @@ export const publishCommand = defineCommand({
         describe: "Whether referrers go along",
       }),
   run: (args, context) => {
-    const open = openOptions(args, context.signal);
-    const references = args.references.map((text) => registryArgument(locationArgument(text)));
+    const open = openBoth(args, context.signal);
+    const targets = args.references.map(locationArgument);
+    const references = targets.map(registryArgument);
+    checkTargetCredentials(args, targets);
     const referrers = referrersChoice(args, "all");
-    return withRoot(args.source, { open }, async ({ source, descriptor }) => {
+    return withRoot(args.source, { open: open.source }, async ({ source, descriptor }) => {
       const progress = startProgress(context, "publishing", args.quiet || args.json);
       const report = await publish(source, descriptor, references, {
-        ...open,
+        ...open.target,
         referrers,
         onEvent: followCopy(progress),
       }).finally(() => progress.stop());

@@ -19,7 +19,7 @@ export const reconcileCommand = defineCommand({
     ["$0 reconcile oci:dist --to regclient", "Keep them as regclient does, and only so"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withRegistryOptions(yargs, "one")
       .positional("location", { type: "string", demandOption: true, describe: "The layout, as oci:DIR" })
       .option("to", {
         choices: referrerForms,

@@ -21,7 +21,7 @@ export const repairCommand = defineCommand({
     ["$0 repair oci:dist --from oci:mirror --from oci-archive:backup.tar", "From the first of several that has it"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withRegistryOptions(yargs, "one")
       .positional("layout", { type: "string", demandOption: true, describe: "The layout: DIR or oci:DIR" })
       .option("from", {
         type: "string",

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { BlobDirectory } from "./blobs.js";
 import { acquireLock, type Lock, type LockOptions } from "./lock.js";
+import { restoreTaken } from "./sweep.js";
 
 interface Held {
   readonly lock: LayoutLock;
@@ -14,9 +15,9 @@ const holding = new AsyncLocalStorage<Held>();
 
 /** The lock under which the index.json of a layout is replaced, and its content removed. */
 export class LayoutLock {
-  readonly #blobs: Pick<BlobDirectory, "root" | "lock">;
+  readonly #blobs: BlobDirectory;
 
-  constructor(blobs: Pick<BlobDirectory, "root" | "lock">) {
+  constructor(blobs: BlobDirectory) {
     this.#blobs = blobs;
   }
 
@@ -26,6 +27,7 @@ export class LayoutLock {
     const lock = await acquireLock(this.#blobs.lock, options);
     const held: Held = { lock: this, outer: holding.getStore(), ended: false };
     try {
+      if (lock.inherited) await restoreTaken(this.#blobs);
       return await holding.run(held, () => action(lock));
     } finally {
       held.ended = true;

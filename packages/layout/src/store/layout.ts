@@ -18,7 +18,7 @@ import { checkLayoutFile } from "./layout-version.js";
 import { type Oddity, oddFiles, oddities } from "./oddities.js";
 import { checkOwnDirectories, namesOfFiles } from "./own-directories.js";
 import { SHARED, type SharedBlobs, sharedBlobs } from "./shared-blobs.js";
-import { removeBlob, type SweepOptions, type SweepReport, sweep } from "./sweep.js";
+import { removeBlob, restoreTaken, type SweepOptions, type SweepReport, sweep } from "./sweep.js";
 
 /** A blob of fewer bytes is checked sooner than another thread is told of it. */
 const WORTH_A_THREAD = 4 * CHUNK_SIZE;
@@ -189,8 +189,11 @@ export class Layout extends IndexedTarget {
     decide: (index: LayoutIndex) => Promise<(digest: Digest) => boolean>,
     options: SweepOptions,
   ): Promise<SweepReport> {
-    const run = async (): Promise<SweepReport> =>
-      sweep(this.#blobs, await decide(await this.#index.file.read()), options);
+    const run = async (): Promise<SweepReport> => {
+      // Before it is decided what is needed: a manifest among them tells of more.
+      if (options.dryRun !== true) await restoreTaken(this.#blobs);
+      return sweep(this.#blobs, await decide(await this.#index.file.read()), options);
+    };
     try {
       if (options.dryRun === true) return await run();
       await makeDirectory(this.#blobs.ingest);

@@ -15,6 +15,8 @@ import { isRunning, type ProcessIdentity, processMark, thisProcess } from "./pro
  * has taken meanwhile, however slowly it goes about it.
  */
 export interface Lock {
+  /** True where the owner before was found dead: it may have left its work half done. */
+  readonly inherited: boolean;
   /** True while the lock is still ours. Ask right before what must not be done by two. */
   held(): Promise<boolean>;
   release(): Promise<void>;
@@ -47,6 +49,7 @@ let counter = 0;
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
   const id = `${processMark}-${counter++}-${randomBytes(6).toString("hex")}`;
   const prepared = `${path}.${id}`;
+  let inherited = false;
   await mkdir(prepared);
   try {
     await writeOwner(join(prepared, id));
@@ -56,6 +59,7 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
       const owner = await currentOwner(path);
       if (owner !== undefined && (await isDead(owner, join(path, owner.id), join(prepared, id)))) {
         await remove(join(path, owner.id));
+        inherited = true;
         continue;
       }
       options.onWait?.(() => timedOut(path, owner));
@@ -68,7 +72,7 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
     options.signal?.throwIfAborted();
     throw error;
   }
-  return heldLock(path, join(path, id));
+  return heldLock(path, join(path, id), inherited);
 }
 
 /** On a full disk the file stays empty; its owner then is judged by its silence alone, and a collection can still make room. */
@@ -83,13 +87,14 @@ async function writeOwner(file: string): Promise<void> {
   }
 }
 
-function heldLock(path: string, file: string): Lock {
+function heldLock(path: string, file: string, inherited: boolean): Lock {
   const heartbeat = setInterval(() => {
     const now = new Date();
     utimes(file, now, now).catch(() => {});
   }, HEARTBEAT);
   heartbeat.unref();
   return {
+    inherited,
     async held() {
       return stat(file).then(
         () => true,

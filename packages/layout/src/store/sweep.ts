@@ -1,7 +1,7 @@
 import type { Dirent } from "node:fs";
 import { lstat, readdir, rm, writeFile } from "node:fs/promises";
 import { join, posix } from "node:path";
-import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
+import { type Digest, digestAlgorithm, digestEncoded, isDigest, isVerifiable } from "../model/digest.js";
 import { systemError, systemErrorCode } from "../model/errors.js";
 import { forEachParallel, PARALLEL_READS } from "../parallel.js";
 import type { BlobDirectory } from "./blobs.js";
@@ -83,7 +83,7 @@ export async function removeBlob(
   time: number,
 ): Promise<{ readonly size: number; readonly removed: boolean } | undefined> {
   const path = blobs.path(digest);
-  const aside = blobs.temporary();
+  const aside = asidePath(blobs, digest);
   try {
     const { size, mtimeMs } = await lstat(path);
     if (mtimeMs > time) return { size, removed: false };
@@ -97,6 +97,24 @@ export async function removeBlob(
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return undefined;
     throw systemError(error, `cannot remove ${path}`);
+  }
+}
+
+/** Where a blob is while it is decided whether it goes. The name tells which one it is, should nobody live to decide. */
+function asidePath(blobs: BlobDirectory, digest: Digest): string {
+  return `${blobs.temporary()}.${digestAlgorithm(digest)}-${digestEncoded(digest)}`;
+}
+
+/**
+ * Puts the blobs back that a collection had taken aside when it was killed: it may not have known any more that a writer
+ * counts on one of them. The caller holds the lock, so no other collection is at work.
+ */
+export async function restoreTaken(blobs: BlobDirectory): Promise<void> {
+  for (const { name } of await entriesOf(blobs.ingest)) {
+    const match = /\.(sha256|sha512)-([0-9a-f]+)$/.exec(name);
+    const text = `${match?.[1]}:${match?.[2]}`;
+    if (match === null || !isDigest(text) || !isVerifiable(text)) continue;
+    await replaceFile(join(blobs.ingest, name), blobs.path(text));
   }
 }
 
