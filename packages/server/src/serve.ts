@@ -47,7 +47,7 @@ export interface ServeOptions {
 
 /** A server that is listening. */
 export interface RunningServer extends Listener {
-  /** Takes no more connections, lets running requests finish, gives up open uploads. A second call waits for the first. */
+  /** Takes no more connections, lets running requests finish, leaves open uploads to the next server. A second call waits for the first. */
   close(): Promise<void>;
 }
 
@@ -89,9 +89,10 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const close = async (): Promise<void> => {
     closed.abort();
     await Promise.all(listeners.map((listener) => listener.close()));
-    await registry.uploads.close();
+    await registry.uploads.close(options.store);
   };
   try {
+    if (!registry.readonly) await registry.uploads.restore(options.store);
     const surroundings = {
       registry: direct,
       store: options.store,

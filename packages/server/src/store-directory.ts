@@ -39,6 +39,8 @@ export async function directoryStore(path: string, layouts: LayoutOptions = {}):
 
   return {
     name: path,
+    // No repository has a name that begins with a dot.
+    uploadsFile: join(root, ".uploads.json"),
     repository: (name, options = {}) => repository(name, options.create === true),
     async *repositories() {
       const found: string[] = [];

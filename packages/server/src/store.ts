@@ -33,6 +33,8 @@ export interface Repository extends Target {
 export interface Store {
   /** What this is, for messages. */
   readonly name: string;
+  /** The file in which open uploads are remembered over a restart. A store that is gone with the process has none. */
+  readonly uploadsFile?: string;
   /**
    * The repository with this name, or undefined where it is not there. With `create` it is made, or at least promised: the
    * first content written makes it. `name` is a valid repository name. Fails with `INVALID` where this store cannot hold

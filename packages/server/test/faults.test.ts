@@ -1,113 +1,45 @@
-import { type Descriptor, descriptorOf, digestOf, emptyBytes, encodeJson, mediaTypes } from "@stowage/layout";
+import { type Descriptor, digestOf, mediaTypes } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { memoryStore } from "../src/index.js";
 import { faultNames, faulty } from "../src/testing.js";
-import { artifact, content, errorCode, type Registry, startRegistry } from "./registry.js";
-
-const large = content("large", 200_000);
-const blob = `blobs/${digestOf(large)}`;
-const image = artifact("image");
-const subject = descriptorOf(image, mediaTypes.manifest);
-const referrers = `referrers/${subject.digest}`;
-const config = descriptorOf(emptyBytes, mediaTypes.empty);
-const artifactType = "application/example";
-const manifest = { schemaVersion: 2, mediaType: mediaTypes.manifest, artifactType, config, layers: [] };
-const index = { schemaVersion: 2, mediaType: mediaTypes.index, manifests: [] as unknown[] };
-
-/** Fills a registry with an image under two tags, two referrers and a blob. */
-async function fill(registry: Registry): Promise<void> {
-  await registry.pushBlob(large);
-  for (const reference of ["v1", "v2"]) await registry.putManifest(reference, image);
-  for (const text of ["one", "two"]) {
-    const bytes = artifact(text, { subject });
-    await registry.putManifest(digestOf(bytes), bytes);
-  }
-}
-
-/** What a request shows: its status or the way it ended, or what `look` finds in the answer. */
-type Look = (response: Response) => unknown;
-
-const at =
-  (path: string, look: Look = ({ status }) => status, init: RequestInit = {}) =>
-  async (registry: Registry): Promise<unknown> => {
-    try {
-      const signal = AbortSignal.timeout(2000);
-      return await look(await registry.request(path, { redirect: "manual", signal, ...init }));
-    } catch {
-      return "no answer";
-    }
-  };
-const head = (path: string, look?: Look) => at(path, look, { method: "HEAD" });
-const header =
-  (name: string): Look =>
-  ({ headers }) =>
-    headers.get(name);
-const size: Look = async (response) => (await response.arrayBuffer()).byteLength;
-const digest: Look = async (response) => digestOf(Buffer.from(await response.arrayBuffer()));
-const json =
-  (pick: (value: Record<string, unknown[]>) => unknown): Look =>
-  async (response) =>
-    pick((await response.json()) as Record<string, unknown[]>);
-const statusAndCode: Look = async (response) => [response.status, await errorCode(response)];
-
-const put = (reference: string, value: unknown, look?: Look, mediaType: string = mediaTypes.manifest) =>
-  at(`manifests/${reference}`, look, {
-    method: "PUT",
-    body: encodeJson(value),
-    headers: { "Content-Type": mediaType },
-  });
-const putIndex = (reference: string, value: unknown, look?: Look) => put(reference, value, look, mediaTypes.index);
-
-/** The statuses of several requests in a row. */
-const each =
-  (...probes: ((registry: Registry) => Promise<unknown>)[]) =>
-  async (registry: Registry): Promise<unknown> => {
-    const seen: unknown[] = [];
-    for (const probe of probes) seen.push(await probe(registry));
-    return seen;
-  };
-const twenty = each(...Array.from({ length: 20 }, () => at("/v2/")));
-const mount = (query: string) =>
-  at(`/v2/new/one/blobs/uploads/?mount=${digestOf(large)}${query}`, undefined, { method: "POST" });
-
-/** An upload: its requests after the first one, with the location as the registry gave it. */
-const upload =
-  (...steps: ((location: string, registry: Registry) => Promise<Response>)[]) =>
-  async (registry: Registry): Promise<unknown> => {
-    let location = await registry.startUpload();
-    const statuses: number[] = [];
-    for (const step of steps) {
-      const response = await step(location, registry);
-      statuses.push(response.status);
-      location = response.headers.get("location") ?? location;
-    }
-    return statuses;
-  };
-const to = (location: string, registry: Registry, init: RequestInit): Promise<Response> =>
-  fetch(new URL(location, registry.server.url), init);
-const chunk = (start: number, bytes: Uint8Array) => (location: string, registry: Registry) =>
-  to(location, registry, {
-    method: "PATCH",
-    body: bytes,
-    headers: { "Content-Range": `${start}-${start + bytes.byteLength - 1}` },
-  });
-const stream = (bytes: Uint8Array) => (location: string, registry: Registry) =>
-  to(location, registry, { method: "PATCH", body: bytes });
-const end = (whole: Uint8Array, last?: Uint8Array) => (location: string, registry: Registry) =>
-  to(`${location}${location.includes("?") ? "&" : "?"}digest=${digestOf(whole)}`, registry, {
-    method: "PUT",
-    ...(last === undefined ? {} : { body: last }),
-  });
-const [one, two] = [content("one", 100), content("two", 100)];
-const both = Buffer.concat([one, two]);
-const megabytes = content("m", 5 * 1024 * 1024);
-
-const withSubject = (of: Descriptor): unknown => ({ ...manifest, subject: of });
-const platform = { os: "linux", architecture: "amd64", "example.extra": "x" };
-const many = Array.from({ length: 4201 }, () => config);
-const del = (path: string) => at(path, statusAndCode, { method: "DELETE" });
-const push = (bytes: Uint8Array) =>
-  at(`blobs/uploads/?digest=${digestOf(bytes)}`, undefined, { method: "POST", body: bytes });
+import {
+  at,
+  blob,
+  both,
+  chunk,
+  config,
+  del,
+  digest,
+  each,
+  end,
+  fill,
+  head,
+  header,
+  image,
+  index,
+  json,
+  large,
+  manifest,
+  many,
+  megabytes,
+  mount,
+  one,
+  platform,
+  push,
+  put,
+  putIndex,
+  referrers,
+  size,
+  statusAndCode,
+  stream,
+  subject,
+  to,
+  twenty,
+  two,
+  upload,
+  withSubject,
+} from "./probes.js";
+import { type Registry, startRegistry } from "./registry.js";
 
 /** What is asked of a registry with the fault, and what it shows then; one without the fault shows something else. */
 const table: Readonly<Record<string, readonly [(registry: Registry) => Promise<unknown>, unknown]>> = {

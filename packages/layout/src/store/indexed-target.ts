@@ -154,15 +154,12 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
   async tag(reference: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
     checkName(reference);
     await this.#checkPresent(reference, descriptor, options);
-    await this.updateTouching(
-      [reference],
-      async (index) => {
-        // Somebody may have removed it while this change waited for its turn.
-        await this.#checkPresent(reference, descriptor, options);
-        return this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options);
-      },
-      options,
-    );
+    const change: IndexChange = async (index) => {
+      // Somebody may have removed it while this change waited for its turn.
+      await this.#checkPresent(reference, descriptor, options);
+      return this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options);
+    };
+    await this.updateTouching([reference], change, options);
   }
 
   async #checkPresent(reference: string, descriptor: Descriptor, options: Abortable): Promise<void> {
