@@ -128,6 +128,7 @@ export {
   verified,
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
+export { forEachParallel } from "./parallel.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
 export {

@@ -1,6 +1,14 @@
-import { formatReference, isRepository, OciError, parseReference, type Reference } from "@stowage/layout";
+import {
+  type Abortable,
+  formatReference,
+  isRepository,
+  OciError,
+  parseReference,
+  type Reference,
+} from "@stowage/layout";
 import type { CredentialLookup, Credentials } from "./auth/credentials.js";
 import { dockerCredentials } from "./auth/docker-config.js";
+import { listRepositories } from "./catalog.js";
 import { Endpoint } from "./endpoint.js";
 import type { RetryOptions } from "./http/retry.js";
 import { Registry, type RegistryOptions } from "./registry.js";
@@ -48,6 +56,11 @@ export class RegistryClient {
       this.#repositories.set(name, found);
     }
     return found;
+  }
+
+  /** The names of the repositories of a registry, in bytewise order, as far as it tells them. Fails with `UNSUPPORTED` where it does not, and with `INVALID` where `host` is no host. */
+  async *repositories(host: string, options: Abortable = {}): AsyncIterable<string> {
+    yield* await listRepositories(this.#registry(parseReference(`${host}/any/name`).host), options);
   }
 
   #registry(host: string): Registry {

@@ -1,0 +1,129 @@
+import { resolve } from "node:path";
+import {
+  type Abortable,
+  formatReference,
+  IndexedSource,
+  isOciError,
+  type LayoutOptions,
+  type Location,
+  MemoryStore,
+  OciError,
+  type Source,
+  type Target,
+} from "@stowage/layout";
+import type { RegistryClient } from "../client.js";
+import { type OpenedTarget, openSource, openTarget } from "../open.js";
+
+/** How the places of a sync are opened. */
+export interface PlacesOptions extends Abortable {
+  readonly client: RegistryClient;
+  readonly layout?: LayoutOptions | undefined;
+  /** Nothing is written: a layout that is not there is not made. */
+  readonly dryRun: boolean;
+  /** Registries are refused. */
+  readonly offline: boolean;
+  /** Registries that are not, with their port. */
+  readonly allowedHosts: readonly string[];
+}
+
+/** What a sync reads and writes, each opened once: all images share connections, tokens and what is known of a layout. */
+export class Places {
+  readonly #options: PlacesOptions;
+  readonly #sources = new Map<string, ReturnType<typeof openSource>>();
+  readonly #targets = new Map<string, Promise<OpenedTarget>>();
+
+  constructor(options: PlacesOptions) {
+    this.#options = options;
+  }
+
+  /** True where this registry may not be asked. */
+  isRefused(host: string): boolean {
+    return this.#options.offline && !this.#options.allowedHosts.includes(host);
+  }
+
+  /** The place to read from. Fails with `DENIED` where it is a registry and the run is offline, and as `openSource` does. */
+  async source(location: Location): Promise<Source> {
+    this.#checkAllowed(location);
+    return (await this.#once(this.#sources, location, () => openSource(location, this.#options))).source;
+  }
+
+  /** The place to write to, made where it is not there. In a dry run it is read only, and one that is not there is empty. */
+  async target(location: Location): Promise<Target> {
+    this.#checkAllowed(location);
+    return (await this.#once(this.#targets, location, () => this.#openTarget(location))).target;
+  }
+
+  /** The layout to write to, where that is one and is there already. */
+  async presentLayout(location: Location): Promise<IndexedSource | undefined> {
+    if (location.kind !== "layout") return undefined;
+    try {
+      const source = await this.source(location);
+      return source instanceof IndexedSource ? source : undefined;
+    } catch (error) {
+      if (isOciError(error, "NOT_FOUND")) return undefined;
+      throw error;
+    }
+  }
+
+  /** The names of the repositories of a registry. */
+  async repositories(host: string): Promise<readonly string[]> {
+    if (this.isRefused(host)) throw refusal(host);
+    const names: string[] = [];
+    for await (const name of this.#options.client.repositories(host, this.#options)) names.push(name);
+    return names;
+  }
+
+  /** Completes archives and closes all. Returns what failed, by the key of the place. */
+  async close(): Promise<ReadonlyMap<string, unknown>> {
+    const failures = new Map<string, unknown>();
+    for (const opened of this.#sources.values()) await (await opened.catch(() => undefined))?.close();
+    for (const [key, opened] of this.#targets) {
+      const target = await opened.catch(() => undefined);
+      await target?.close().catch((error: unknown) => failures.set(key, error));
+    }
+    return failures;
+  }
+
+  /** Gives up: archives that are not complete leave nothing behind. */
+  async discard(): Promise<void> {
+    for (const opened of this.#sources.values()) await (await opened.catch(() => undefined))?.close();
+    for (const opened of this.#targets.values()) await (await opened.catch(() => undefined))?.discard();
+  }
+
+  async #openTarget(location: Location): Promise<OpenedTarget> {
+    if (!this.#options.dryRun) return openTarget(location, this.#options);
+    const close = async (): Promise<void> => {};
+    const empty = { target: new MemoryStore(), close, discard: close };
+    if (location.kind === "oci-archive" || location.kind === "docker-archive") return empty;
+    try {
+      return await openTarget(location, { ...this.#options, mustExist: true });
+    } catch (error) {
+      if (isOciError(error, "NOT_FOUND")) return empty;
+      throw error;
+    }
+  }
+
+  #once<T>(opened: Map<string, Promise<T>>, location: Location, open: () => Promise<T>): Promise<T> {
+    const key = keyOfPlace(location);
+    const known = opened.get(key) ?? open();
+    opened.set(key, known);
+    return known;
+  }
+
+  #checkAllowed(location: Location): void {
+    if (location.kind === "registry" && this.isRefused(location.reference.host)) throw refusal(location.reference.host);
+  }
+}
+
+/** The same text for the same repository, directory or file. */
+export function keyOfPlace(location: Location): string {
+  if (location.kind !== "registry") return `file ${resolve(location.path)}`;
+  const { host, repository } = location.reference;
+  return `repository ${formatReference({ host, repository })}`;
+}
+
+function refusal(host: string): OciError {
+  return new OciError("DENIED", `${host} is not asked: this run is offline`, {
+    hint: "Only what the layout at the target has can be had; --allow-host names a registry that may be asked all the same.",
+  });
+}
