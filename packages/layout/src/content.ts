@@ -12,6 +12,11 @@ export interface Content {
   readonly descriptor: Descriptor;
   /** The bytes from the beginning. They need not be verified: whoever stores them does that. */
   open(): Bytes;
+  /**
+   * The bytes from an offset on, where going on is cheaper than beginning again. A target that has kept what came before, also
+   * from an earlier run, asks for the rest only; it verifies the whole.
+   */
+  openFrom?(offset: number): Bytes;
   /** Where the content comes from. A target that knows it may mount, link or clone instead of calling `open`. */
   readonly origin?: Source;
 }
@@ -61,6 +66,8 @@ export type Presence = "written" | "present" | "mounted" | "linked";
 
 /** The options of {@link Target.push}. */
 export interface PushOptions extends Abortable {
+  /** What {@link Target.has} has just said of the content, so that the target need not look for it again. Default: it looks. */
+  readonly found?: boolean | undefined;
   /** Told the number of bytes as they are stored or sent. */
   readonly onBytes?: (count: number) => void;
 }
@@ -82,6 +89,11 @@ export interface Target extends Source {
    * then on. Fails with `MISMATCH` where the bytes are not what the descriptor says; then nothing was stored.
    */
   push(content: Content, options?: PushOptions): Promise<Presence>;
+  /**
+   * How {@link push} would make the content present, as far as that can be told without trying; nothing is changed. Where it is
+   * missing, the answer is `present` or `written`, as {@link has} says.
+   */
+  foresee?(content: Content, options?: Abortable): Promise<Presence>;
   /** Lets the tag stand for a manifest that is present, instead of whatever it stood for. Fails with `NOT_FOUND` where it is not present. */
   tag(reference: string, descriptor: Descriptor, options?: Abortable): Promise<void>;
 }

@@ -20,10 +20,12 @@ export {
   type CopyOptions,
   type CopyReport,
   copy,
+  type LeftOut,
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
 export { du, type LayoutUsage, type Usage } from "./du.js";
+export { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
 export { findDescriptor } from "./find-descriptor.js";
 export { DEFAULT_GRACE, type GcPolicy, type GcReport, gc, type RemovedEntry } from "./gc.js";
 export { type Graph, type GraphNode, type GraphOptions, type Link, readGraph, referrersIn } from "./graph.js";
@@ -94,6 +96,7 @@ export {
 export {
   acceptedManifestTypes,
   annotationKeys,
+  isForeignLayerType,
   isImageConfigType,
   isImageManifestType,
   isIndexType,
@@ -129,6 +132,7 @@ export {
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
 export { forEachParallel } from "./parallel.js";
+export { type CopyPlan, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
 export {
@@ -146,6 +150,7 @@ export {
   type ReferrerFilter,
   selectReferrers,
 } from "./referrer-filter.js";
+export type { ForeseenContent } from "./rehearsal.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
 export {
   formatUnrepaired,
@@ -157,6 +162,7 @@ export {
 } from "./repair.js";
 export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
+export type { TagChange } from "./set-tags.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";

@@ -8,6 +8,7 @@ import {
 } from "@stowage/layout";
 import { checkDeclaredDigest, type Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
+import { rememberBlob } from "./mount.js";
 import { hasStatus, RegistryError } from "./registry-error.js";
 
 /** True if the repository has the blob with the declared size. distribution-spec v1.1.1, "Checking if content exists in the registry". */
@@ -26,7 +27,9 @@ export async function hasBlob(
     signal: options.signal,
   });
   await answer.discard();
-  return answer.status === 200 && (answer.length === undefined || answer.length === descriptor.size);
+  const found = answer.status === 200 && (answer.length === undefined || answer.length === descriptor.size);
+  if (found) rememberBlob(endpoint, descriptor.digest);
+  return found;
 }
 
 /**

@@ -8,6 +8,7 @@ import {
 } from "@stowage/layout";
 import type { CredentialLookup, Credentials } from "./auth/credentials.js";
 import { dockerCredentials } from "./auth/docker-config.js";
+import type { UploadOptions } from "./blob-upload.js";
 import { listRepositories } from "./catalog.js";
 import { Endpoint } from "./endpoint.js";
 import type { RetryOptions } from "./http/retry.js";
@@ -25,6 +26,8 @@ export interface ClientOptions
    * are used.
    */
   readonly credentials?: Credentials | CredentialLookup | false | undefined;
+  /** How blobs are sent. */
+  readonly upload?: UploadOptions | undefined;
 }
 
 /**
@@ -52,7 +55,7 @@ export class RegistryClient {
     const name = formatReference({ host, repository });
     let found = this.#repositories.get(name);
     if (found === undefined) {
-      found = new Repository(new Endpoint(this.#registry(host), repository), this);
+      found = new Repository(new Endpoint(this.#registry(host), repository), this, this.#options.upload);
       this.#repositories.set(name, found);
     }
     return found;

@@ -1,4 +1,5 @@
 export type { CredentialLookup, Credentials } from "./auth/credentials.js";
+export type { UploadOptions } from "./blob-upload.js";
 export { type ClientOptions, openRepository, RegistryClient } from "./client.js";
 export type { RetryOptions } from "./http/retry.js";
 export { type OpenedSource, type OpenedTarget, type OpenOptions, openSource, openTarget } from "./open.js";

@@ -17,6 +17,7 @@ import {
   type Target,
   verified,
 } from "@stowage/layout";
+import type { UploadOptions } from "./blob-upload.js";
 import { fetchBlob, hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
@@ -24,7 +25,7 @@ import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
 import { Referrers } from "./referrers.js";
 import { listTags } from "./tags.js";
-import { pushBlob } from "./upload.js";
+import { foreseeBlobPush, pushBlob } from "./upload.js";
 
 /** A repository on a registry. Made by `openRepository` or a client. */
 export class Repository implements Target {
@@ -36,8 +37,10 @@ export class Repository implements Target {
   readonly #owner: { close(): Promise<void> };
   readonly #manifests: Manifests;
   readonly #referrers: Referrers;
+  readonly #upload: UploadOptions;
 
-  constructor(endpoint: Endpoint, owner: { close(): Promise<void> }) {
+  constructor(endpoint: Endpoint, owner: { close(): Promise<void> }, upload: UploadOptions = {}) {
+    this.#upload = upload;
     this.#endpoint = endpoint;
     this.#owner = owner;
     this.name = endpoint.name;
@@ -84,7 +87,14 @@ export class Repository implements Target {
    */
   async push(content: Content, options: PushOptions = {}): Promise<Presence> {
     if (isManifestType(content.descriptor.mediaType)) return this.#pushManifest(content, options);
-    return pushBlob(this.#endpoint, content, this.#mountable(content), options);
+    return pushBlob(this.#endpoint, content, this.#mountable(content), this.#upload, options);
+  }
+
+  /** How {@link push} would make content present, if the registry mounts what it can. Sends one HEAD. */
+  async foresee(content: Content, options: Abortable = {}): Promise<Presence> {
+    if (!isManifestType(content.descriptor.mediaType))
+      return foreseeBlobPush(this.#endpoint, content, this.#mountable(content), options);
+    return (await this.#manifests.has(content.descriptor, "push", options)) ? "present" : "written";
   }
 
   /** Lets a tag stand for a manifest that is present. Fails with `NOT_FOUND` where it is not, and with `CONFLICT` or `DENIED` where the registry keeps tags as they are. */
@@ -115,7 +125,7 @@ export class Repository implements Target {
 
   async #pushManifest(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
-    if (await this.#manifests.has(descriptor, "push", options)) {
+    if (options.found ?? (await this.#manifests.has(descriptor, "push", options))) {
       await this.#ensurePresentReferrer(descriptor, options);
       return "present";
     }

@@ -8,17 +8,10 @@ import { isOciError, OciError, systemError, systemErrorCode } from "../model/err
 import { verified } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { type Cloned, cloneFile } from "./clone.js";
-import {
-  inLargeChunks,
-  openRegularFile,
-  readAtOnce,
-  readChunks,
-  removeFile,
-  replaceFile,
-  untilAborted,
-  writeFully,
-} from "./files.js";
+import { openRegularFile, readAtOnce, readChunks, removeFile, replaceFile } from "./files.js";
+import { checkArrived, fetchPartially, WORTH_KEEPING } from "./partial-blob.js";
 import { processMark } from "./process.js";
+import { writeStream } from "./write-stream.js";
 
 /** After this time, in ms, a blob that a writer counts on is marked as used anew. Far below any sensible grace time of a collection. */
 const REFRESH_AFTER = 60_000;
@@ -36,6 +29,8 @@ function isContentOf(bytes: Uint8Array, digest: Digest): boolean {
 export interface StoreOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((count: number) => void) | undefined;
+  /** The bytes from an offset on, where what arrived before a failure is to be kept for the next time. */
+  readonly openFrom?: ((offset: number) => Bytes) | undefined;
 }
 
 /**
@@ -214,22 +209,21 @@ export class BlobDirectory {
   }
 
   async #storeOnce(descriptor: Descriptor, open: () => Bytes, options: StoreOptions): Promise<void> {
+    const { openFrom } = options;
+    if (openFrom !== undefined && descriptor.size >= WORTH_KEEPING) {
+      const fetched = (offset: number): Bytes => (offset === 0 ? open() : openFrom(offset));
+      try {
+        const path = await fetchPartially(this.ingest, { descriptor, open: fetched }, options);
+        return await this.#commit(path, descriptor.digest);
+      } catch (error) {
+        throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
+      }
+    }
     const temporary = this.temporary();
     try {
       const hasher = Hasher.for(descriptor.digest);
       const size = await this.#fill(temporary, open(), hasher, descriptor.size, options);
-      if (size !== descriptor.size) {
-        throw new OciError(
-          "MISMATCH",
-          `${descriptor.digest} ended after ${size} bytes; ${descriptor.size} were declared`,
-        );
-      }
-      const digest = hasher.digest();
-      if (digest !== descriptor.digest) {
-        throw new OciError("MISMATCH", `the content that was to be ${descriptor.digest} has the digest ${digest}`, {
-          hint: "Nothing was stored. The content was damaged or replaced on its way.",
-        });
-      }
+      checkArrived(descriptor, size, hasher.digest());
       await this.#commit(temporary, descriptor.digest);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
@@ -239,27 +233,11 @@ export class BlobDirectory {
 
   async #fill(path: string, bytes: Bytes, hasher: Hasher, limit: number, options: StoreOptions): Promise<number> {
     const handle = await this.#create(path);
-    let size = 0;
-    // One write is under way while the next chunk is read and hashed.
-    let writing: Promise<void> = Promise.resolve();
     try {
-      for await (const chunk of inLargeChunks(untilAborted(bytes, options.signal))) {
-        const position = size;
-        size += chunk.byteLength;
-        if (size > limit)
-          throw new OciError("MISMATCH", `the content is larger than the ${limit} bytes it was declared with`);
-        hasher.update(chunk);
-        await writing;
-        writing = writeFully(handle, chunk, position);
-        writing.catch(() => {});
-        options.onBytes?.(chunk.byteLength);
-      }
-      await writing;
+      return await writeStream(handle, bytes, hasher, { ...options, limit });
     } finally {
-      await writing.catch(() => {});
       await handle.close();
     }
-    return size;
   }
 
   async #create(path: string): Promise<FileHandle> {

@@ -82,7 +82,9 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
     await this.update(async (current) => {
       // Every list there is goes into the new one, which takes the place of some of them.
       const list = encodeList([...(await this.listed(findLists(current, subject), options)), listed]);
-      if (!(await this.has(list.descriptor))) await this.store(contentOf(list.bytes, list.descriptor), options);
+      // Not with the caller's count of bytes: a list is not what was pushed.
+      if (!(await this.has(list.descriptor)))
+        await this.store(contentOf(list.bytes, list.descriptor), { signal: options.signal });
       return withReferrer(current, entry, subject, list.descriptor);
     }, options);
   }

@@ -1,4 +1,4 @@
-import { readdir, realpath } from "node:fs/promises";
+import { lstat, readdir, realpath } from "node:fs/promises";
 import { join, resolve as resolvePath } from "node:path";
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions, Source } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
@@ -273,11 +273,29 @@ export class Layout extends IndexedTarget {
     return descriptor;
   }
 
+  /** As every target. Whether blocks can be shared with another layout only an attempt would show; that counts as `written`. */
+  async foresee({ descriptor, origin }: Content): Promise<Presence> {
+    if ((await this.size(descriptor.digest)) === descriptor.size) return "present";
+    const size = (path: string): Promise<number | undefined> =>
+      lstat(path).then(
+        (stat) => (stat.isFile() ? stat.size : undefined),
+        () => undefined,
+      );
+    if (this.#shared !== undefined && (await size(this.#shared.path(descriptor.digest))) === descriptor.size)
+      return "linked";
+    if (!(origin instanceof Layout) || origin === this || this.#fromLayouts.length === 1) return "written";
+    const devices = await Promise.all([this, origin].map((layout) => lstat(layout.#directory)));
+    return devices[0]?.dev === devices[1]?.dev ? "linked" : "written";
+  }
+
   protected async store(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
     if (await this.#takeShared(descriptor, options)) return "linked";
     const presence = (await this.#takeFrom(content.origin, descriptor, options)) ? "linked" : "written";
-    if (presence === "written") await this.#blobs.store(descriptor, () => content.open(), options);
+    if (presence === "written") {
+      const openFrom = content.openFrom?.bind(content);
+      await this.#blobs.store(descriptor, () => content.open(), { ...options, openFrom });
+    }
     await this.#share(descriptor.digest);
     return presence;
   }

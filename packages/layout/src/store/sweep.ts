@@ -6,6 +6,7 @@ import { systemError, systemErrorCode } from "../model/errors.js";
 import { forEachParallel, PARALLEL_READS } from "../parallel.js";
 import type { BlobDirectory } from "./blobs.js";
 import { readSmallFile, removeFile } from "./files.js";
+import { PARTIAL_NAME } from "./partial-blob.js";
 import { isRunning, isRunningByMark, type ProcessIdentity } from "./process.js";
 
 /** A temporary file that is older than this, in ms, is a leftover, wherever the process was that made it. */
@@ -148,10 +149,13 @@ export async function leftovers(
     if (file.name === "lock" || (file.isDirectory() && !file.name.startsWith("lock."))) continue;
     const stat = await lstat(join(ingest, file.name)).catch(() => undefined);
     if (stat === undefined) continue;
-    const marked = isRunningByMark(file.name.replace(/^(index\.json|lock)\./, ""));
+    // Part of a blob is worth keeping: the next fetch goes on from there.
+    const partial = PARTIAL_NAME.test(file.name);
+    const marked = isRunningByMark(file.name.replace(partial ? PARTIAL_NAME : /^(index\.json|lock)\./, ""));
     const running = marked ?? (file.isDirectory() ? await isOwnerRunning(join(ingest, file.name)) : undefined);
     const old = now - stat.mtimeMs > LEFTOVER_AGE;
-    const reason = running === false ? "its process has ended" : old ? "older than a day" : "may still be in use";
+    const reason =
+      running === false && !partial ? "its process has ended" : old ? "older than a day" : "may still be in use";
     found.push({ name: file.name, reason: running === true ? "may still be in use" : reason });
   }
   return found.sort((a, b) => (a.name < b.name ? -1 : 1));
