@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import {
   type Abortable,
+  Arrivals,
   formatReference,
   IndexedSource,
   isOciError,
@@ -31,6 +32,7 @@ export class Places {
   readonly #options: PlacesOptions;
   readonly #sources = new Map<string, ReturnType<typeof openSource>>();
   readonly #targets = new Map<string, Promise<OpenedTarget>>();
+  readonly #arrivals = new Map<string, Arrivals>();
 
   constructor(options: PlacesOptions) {
     this.#options = options;
@@ -51,6 +53,14 @@ export class Places {
   async target(location: Location): Promise<Target> {
     this.#checkAllowed(location);
     return (await this.#once(this.#targets, location, () => this.#openTarget(location))).target;
+  }
+
+  /** What the copies into a place share. */
+  arrivals(location: Location): Arrivals {
+    const key = keyOfPlace(location);
+    const known = this.#arrivals.get(key) ?? new Arrivals();
+    this.#arrivals.set(key, known);
+    return known;
   }
 
   /** The layout to write to, where that is one and is there already. */

@@ -82,7 +82,7 @@ const settings = {
     100,
   ),
   index: word(
-    "With platforms: keep an index under its digest, or make a new one of the platforms alone. Default: keep",
+    "With platforms: keep an index under its digest, which not every registry takes, or make a new one of these platforms. Default: filter; of one platform the image without an index",
     ["keep", "filter"],
   ),
   referrers,
@@ -94,7 +94,7 @@ const settings = {
     "tag",
   ]),
   prune: flag("Remove the tags at the target that are not selected. Default: false"),
-  overwrite: flag("Whether tags at the target may move. Default: true"),
+  noClobber: flag("Fail where a tag stands for something else at the target. Default: false; it is moved"),
   forceRecursive: flag("Check every blob also where the target has the manifest. Default: false"),
   fast: flag(
     "Look no further where the tag stands for the same digest at the target; new referrers are missed then. Default: false",
@@ -133,7 +133,7 @@ const item = mapping(
       fastCheck: "write fast",
       schedule: "run the command from cron or a scheduled workflow",
       interval: "run the command from cron or a scheduled workflow",
-      backup: "leave it out: a tag that moves can be kept with overwrite: false",
+      backup: "leave it out: noClobber keeps tags from moving",
       from: "write source",
       to: "write target",
     },

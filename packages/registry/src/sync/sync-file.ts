@@ -1,4 +1,4 @@
-import type { Digest, Location, Platform, ReferrerFilter } from "@stowage/layout";
+import type { Digest, IndexChoice, Location, Platform, ReferrerFilter } from "@stowage/layout";
 import type { RenameRule } from "./pattern.js";
 import type { Selection } from "./selection.js";
 
@@ -29,14 +29,14 @@ export interface SyncItem {
   readonly names: "full" | "tag";
   /** Empty: all. */
   readonly platforms: readonly Platform[];
-  /** With platforms: keep an index as it is, without the other platforms, or make a new one of what is left. */
-  readonly index: "keep" | "filter";
+  /** What becomes of an index of which only some platforms are copied; undefined for what `copy` does. */
+  readonly index: IndexChoice | undefined;
   readonly referrers: "all" | "none" | ReferrerFilter;
   /** Whether cosign's older tags go along with their images. */
   readonly legacyTags: boolean;
   readonly prune: boolean;
-  /** Whether a tag that stands for something else at the target may be moved. */
-  readonly overwrite: boolean;
+  /** A tag that stands for something else at the target is not moved. */
+  readonly noClobber: boolean;
   readonly forceRecursive: boolean;
   /** Take an image whose tag stands for the same digest at the target as done, and look for no new referrers. */
   readonly fast: boolean;

@@ -6,11 +6,15 @@ import {
   type Descriptor,
   type Digest,
   formatLocation,
+  IndexedTarget,
   isManifestType,
   isOciError,
   type Location,
   OciError,
+  plan,
+  refName,
   type Source,
+  type TagChange,
   type Target,
 } from "@stowage/layout";
 import type { FoundImage } from "./find-images.js";
@@ -25,8 +29,8 @@ export interface SyncedImage {
   /** What the source calls so. */
   readonly descriptor: Descriptor;
   /** What becomes of the tag at the target. Absent where the target gets no tag, or the image failed. */
-  readonly change?: "created" | "moved" | "unchanged";
-  /** What was copied; absent where nothing had to be looked at, and where it failed. */
+  readonly change?: TagChange["change"];
+  /** What was copied, or in a dry run would be; absent where nothing had to be looked at, and where it failed. */
   readonly report?: CopyReport;
   /** Why it failed. */
   readonly error?: unknown;
@@ -49,12 +53,18 @@ export async function syncImage(image: FoundImage, options: SyncImageOptions): P
   const target = await places.target(image.target);
   const tag = tagOf(image.target);
   const told = { where: item.where, source: image.source, target: formatLocation(image.target), descriptor };
-  const change = tag === undefined ? undefined : await changeOf(target, tag, descriptor, options);
-  if (change === "unchanged" && item.fast && options.onManifest === undefined) return { ...told, change };
+  if (
+    item.fast &&
+    tag !== undefined &&
+    options.onManifest === undefined &&
+    (await standsFor(target, tag, descriptor, options))
+  )
+    return { ...told, change: "unchanged" };
   const report =
     image.locked === undefined
-      ? await copyFrom(await image.origin(), target, image, tag, options)
-      : await copyLocked(image, target, tag, image.locked, options);
+      ? await copyFrom(await image.origin(), target, image, options)
+      : await copyLocked(image, target, image.locked, options);
+  const change = report.tagged.find((one) => one.tag === tag)?.change;
   return { ...told, ...(change === undefined ? {} : { change }), report };
 }
 
@@ -62,27 +72,38 @@ export async function syncImage(image: FoundImage, options: SyncImageOptions): P
 async function copyLocked(
   image: FoundImage,
   target: Target,
-  tag: string | undefined,
   locked: ReadonlySet<Digest>,
   options: SyncImageOptions,
 ): Promise<CopyReport> {
   const layout = await options.places.presentLayout(image.target);
-  if (layout !== undefined) {
-    try {
-      return await copyExactly(layout, target, image, tag, locked, options);
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      if (!isOciError(error, "NOT_FOUND") && !isOciError(error, "MISMATCH")) throw error;
-    }
+  try {
+    const there = layout === undefined ? undefined : await rootThere(layout, image, locked, options);
+    if (layout !== undefined && there !== undefined) return await copyExactly(layout, target, there, locked, options);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (!isOciError(error, "NOT_FOUND") && !isOciError(error, "MISMATCH")) throw error;
   }
-  return copyExactly(await image.origin(), target, image, tag, locked, options);
+  return copyExactly(await image.origin(), target, image, locked, options);
+}
+
+/** The image as the layout at the target has it: where only some platforms were copied it may be another manifest than at the source. */
+async function rootThere(
+  layout: Source,
+  image: FoundImage,
+  locked: ReadonlySet<Digest>,
+  options: Abortable,
+): Promise<FoundImage | undefined> {
+  const tag = tagOf(image.target);
+  const there = await layout.resolve(tag ?? image.descriptor.digest, options);
+  if (there.digest === image.descriptor.digest) return image;
+  if (image.item.platforms.length === 0 || !locked.has(there.digest)) return undefined;
+  return { ...image, descriptor: there, item: { ...image.item, platforms: [] } };
 }
 
 async function copyExactly(
   source: Source,
   target: Target,
   image: FoundImage,
-  tag: string | undefined,
   locked: ReadonlySet<Digest>,
   options: SyncImageOptions,
 ): Promise<CopyReport> {
@@ -90,30 +111,30 @@ async function copyExactly(
   const onManifest = (digest: Digest): void => {
     missing.delete(digest);
   };
-  const report = await copyFrom(source, target, image, tag, { ...options, onManifest });
+  const report = await copyFrom(source, target, image, { ...options, onManifest });
   if (missing.size === 0) return report;
   throw new OciError(
     "NOT_FOUND",
     `${image.source} is not what the lock names any more: ${[...missing].join(", ")} cannot be found`,
-    {
-      hint: "Referrers may have been removed at the source. --update writes the lock anew.",
-    },
+    { hint: "Referrers may have been removed at the source. --update writes the lock anew." },
   );
 }
 
-async function copyFrom(
-  source: Source,
-  target: Target,
-  image: FoundImage,
-  tag: string | undefined,
-  options: SyncImageOptions,
-): Promise<CopyReport> {
+function copyFrom(source: Source, target: Target, image: FoundImage, options: SyncImageOptions): Promise<CopyReport> {
   const { item, descriptor, locked } = image;
-  return copy(source, target, descriptor, {
+  const tag = tagOf(image.target);
+  const transfer = options.dryRun ? plan : copy;
+  return transfer(source, target, descriptor, {
     signal: options.signal,
     tags: tag === undefined ? [] : [tag],
+    noClobber: item.noClobber,
     referrers: locked === undefined ? item.referrers : (referrer) => locked.has(referrer.digest),
+    // They are images of their own here, found once for all of a repository, and renamed with the others.
+    legacyTags: false,
+    platforms: item.platforms,
+    index: item.index,
     forceRecursive: item.forceRecursive,
+    arrivals: options.places.arrivals(image.target),
     onEvent: (event) => {
       if (event.type === "done" && isManifestType(event.descriptor.mediaType))
         options.onManifest?.(event.descriptor.digest);
@@ -126,17 +147,14 @@ function tagOf(location: Location): string | undefined {
   return location.kind === "registry" ? location.reference.tag : location.tag;
 }
 
-async function changeOf(
-  target: Target,
-  tag: string,
-  descriptor: Descriptor,
-  options: Abortable,
-): Promise<"created" | "moved" | "unchanged"> {
+async function standsFor(target: Target, tag: string, { digest }: Descriptor, options: Abortable): Promise<boolean> {
+  // A layout finds v1 as the end of a longer name, too.
+  if (target instanceof IndexedTarget)
+    return (await target.index(options)).manifests.some((entry) => refName(entry) === tag && entry.digest === digest);
   try {
-    const current = await target.resolve(tag, options);
-    return current.digest === descriptor.digest ? "unchanged" : "moved";
+    return (await target.resolve(tag, options)).digest === digest;
   } catch (error) {
-    if (isOciError(error, "NOT_FOUND")) return "created";
+    if (isOciError(error, "NOT_FOUND")) return false;
     throw error;
   }
 }
