@@ -7,6 +7,7 @@ import {
   type Digest,
   formatLocation,
   IndexedTarget,
+  isIndexType,
   isManifestType,
   isOciError,
   type Location,
@@ -53,19 +54,38 @@ export async function syncImage(image: FoundImage, options: SyncImageOptions): P
   const target = await places.target(image.target);
   const tag = tagOf(image.target);
   const told = { where: item.where, source: image.source, target: formatLocation(image.target), descriptor };
-  if (
-    item.fast &&
-    tag !== undefined &&
-    options.onManifest === undefined &&
-    (await standsFor(target, tag, descriptor, options))
-  )
+  if (await isSettled(image, target, tag, options)) {
+    options.onManifest?.(descriptor.digest);
     return { ...told, change: "unchanged" };
+  }
   const report =
     image.locked === undefined
       ? await copyFrom(await image.origin(), target, image, options)
       : await copyLocked(image, target, image.locked, options);
   const change = report.tagged.find((one) => one.tag === tag)?.change;
   return { ...told, ...(change === undefined ? {} : { change }), report };
+}
+
+/**
+ * True where the tag at the target is right and nothing further has to be looked at: a registry that has a manifest has all
+ * that it points at, and the source has no referrers that could go along.
+ */
+async function isSettled(
+  { item, descriptor, locked, origin }: FoundImage,
+  target: Target,
+  tag: string | undefined,
+  options: SyncImageOptions,
+): Promise<boolean> {
+  // A lock needs to know of the platforms, and says which referrers there have to be.
+  const parts = isIndexType(descriptor.mediaType);
+  const needsParts = locked !== undefined || (options.onManifest !== undefined && (parts || item.fast));
+  if (tag === undefined || needsParts || item.forceRecursive || item.platforms.length > 0) return false;
+  const shallow = item.fast || (target.closed && item.referrers === "none");
+  if (!shallow && (!target.closed || parts)) return false;
+  if (!(await standsFor(target, tag, descriptor, options))) return false;
+  if (shallow) return true;
+  for await (const _referrer of (await origin()).referrers(descriptor, { signal: options.signal })) return false;
+  return true;
 }
 
 /** What is already in the layout at the target is not asked for again, so that a run after a cache was restored needs no network. */
