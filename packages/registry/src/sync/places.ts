@@ -32,6 +32,8 @@ export class Places {
   readonly #options: PlacesOptions;
   readonly #sources = new Map<string, ReturnType<typeof openSource>>();
   readonly #targets = new Map<string, Promise<OpenedTarget>>();
+  /** What closing the targets that are closed came to, by their keys. */
+  readonly #closed = new Map<string, unknown>();
   readonly #arrivals = new Map<string, Arrivals>();
 
   constructor(options: PlacesOptions) {
@@ -83,21 +85,31 @@ export class Places {
     return names;
   }
 
+  /** Completes an archive that was written, so that it can be read. */
+  async finish(location: Location): Promise<void> {
+    if (location.kind !== "oci-archive" && location.kind !== "docker-archive") return;
+    const key = keyOfPlace(location);
+    if (!this.#options.dryRun && this.#targets.has(key) && !this.#closed.has(key)) await this.#closeTarget(key);
+  }
+
   /** Completes archives and closes all. Returns what failed, by the key of the place. */
   async close(): Promise<ReadonlyMap<string, unknown>> {
-    const failures = new Map<string, unknown>();
     for (const opened of this.#sources.values()) await (await opened.catch(() => undefined))?.close();
-    for (const [key, opened] of this.#targets) {
-      const target = await opened.catch(() => undefined);
-      await target?.close().catch((error: unknown) => failures.set(key, error));
-    }
-    return failures;
+    for (const key of this.#targets.keys()) if (!this.#closed.has(key)) await this.#closeTarget(key);
+    return new Map([...this.#closed].filter(([, error]) => error !== undefined));
+  }
+
+  async #closeTarget(key: string): Promise<void> {
+    this.#closed.set(key, undefined);
+    const target = await this.#targets.get(key)?.catch(() => undefined);
+    await target?.close().catch((error: unknown) => this.#closed.set(key, error));
   }
 
   /** Gives up: archives that are not complete leave nothing behind. */
   async discard(): Promise<void> {
     for (const opened of this.#sources.values()) await (await opened.catch(() => undefined))?.close();
-    for (const opened of this.#targets.values()) await (await opened.catch(() => undefined))?.discard();
+    for (const [key, opened] of this.#targets)
+      if (!this.#closed.has(key)) await (await opened.catch(() => undefined))?.discard();
   }
 
   async #openTarget(location: Location): Promise<OpenedTarget> {

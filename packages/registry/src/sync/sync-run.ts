@@ -60,6 +60,8 @@ export class SyncRun {
     const found = new Map<number, readonly FoundImage[]>();
     await forEachParallel(stage, PARALLEL_ITEMS, async (at) => {
       const item = this.#file.items[at] as SyncItem;
+      // An earlier stage may have written the archive that this one reads.
+      if (item.source.kind !== "registry-prefix") await this.#places.finish(item.source);
       const { images, failures } =
         locked === undefined
           ? await findImages(item, at, this.#places, this.#options)
