@@ -6,6 +6,7 @@ import { convertCommand } from "./commands/convert.js";
 import { copyCommand } from "./commands/copy.js";
 import { duCommand } from "./commands/du.js";
 import { gcCommand } from "./commands/gc.js";
+import { indexCommand } from "./commands/image-index.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { publishCommand } from "./commands/publish.js";
@@ -24,6 +25,7 @@ export const commands: readonly AnyCommand[] = [
   copyCommand,
   publishCommand,
   syncCommand,
+  indexCommand,
   listCommand,
   inspectCommand,
   treeCommand,

@@ -16,6 +16,16 @@ export {
 export type { BuildTarget, ContentWriter } from "./content-writer.js";
 export { type FileTreeOptions, fileTree } from "./file-tree.js";
 export { type BlockCompressor, GZIP_BLOCK_SIZE, type GzipOptions, gzip } from "./gzip.js";
+export {
+  type AddToIndexOptions,
+  addToIndex,
+  createIndex,
+  type IndexOptions,
+  type IndexReport,
+  mergeIndexes,
+  removeFromIndex,
+} from "./image-index.js";
+export type { IndexPart } from "./index-entries.js";
 export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";
 export { type LowerEntry, type LowerPath, LowerPaths } from "./lower-paths.js";
 export { type FileMapping, parseMapping } from "./mapping.js";
