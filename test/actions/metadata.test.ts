@@ -23,7 +23,20 @@ const onlyInput = {
 const onlyOption = {
   build: ["annotation", "label"],
   attach: ["annotation", "location", "subject-size", "subject-type"],
-  publish: ["annotation-filter", "artifact-type", "depth", "latest"],
+  publish: [
+    "annotation-filter",
+    "artifact-type",
+    "chunk-size",
+    "clobber",
+    "concurrency",
+    "depth",
+    "dry-run",
+    "force-recursive",
+    "include-external",
+    "latest",
+    "legacy-tags",
+    "upload",
+  ],
 };
 /** What is about the command line itself, or about how a layout lies on its disk. */
 const commonOptions = ["allow-root", "blobs", "hardlink", "help", "json", "quiet"];

@@ -16,6 +16,7 @@ import {
   RegistryClient,
   type ResolvedLocation,
   resolveLocation,
+  type UploadOptions,
   withSource,
 } from "@stowage/registry";
 import type { Argv } from "yargs";
@@ -73,8 +74,9 @@ export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArgumen
 }
 
 /** How locations are opened: with one registry client, so that a copy from a registry to itself can mount. */
-export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenOptions {
+export function openOptions(args: RegistryArguments, signal: AbortSignal, upload?: UploadOptions): OpenOptions {
   const client = new RegistryClient({
+    upload,
     userAgent: `stowage/${version()}`,
     ...(args["plain-http"] === undefined ? {} : { plainHttp: args["plain-http"] }),
     ...(args["ca-file"] === undefined ? {} : { caFile: args["ca-file"] }),
@@ -106,6 +108,11 @@ export function layoutArgument(text: string): string {
 /** Reads `--platform`. */
 export function platformArgument(text: string | undefined): Platform | undefined {
   return text === undefined ? undefined : parsed(() => parsePlatform(text));
+}
+
+/** Reads a `--platform` that may name several, with commas between them. */
+export function platformsArgument(text: string | undefined): readonly Platform[] {
+  return text === undefined ? [] : text.split(",").map((one) => parsed(() => parsePlatform(one.trim())));
 }
 
 /** Reads `KEY=VALUE` options into an object. */

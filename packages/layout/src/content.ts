@@ -70,6 +70,11 @@ export interface PushOptions extends Abortable {
   readonly found?: boolean | undefined;
   /** Told the number of bytes as they are stored or sent. */
   readonly onBytes?: (count: number) => void;
+  /**
+   * Takes over the part of the push that makes a referrer found by its subject, where that takes a while and is better done for
+   * many of them together: `push` then returns before it. The content counts as pushed only when it has succeeded.
+   */
+  readonly later?: (listed: Promise<void>) => void;
 }
 
 /** Where content can be stored as well. Deleting is not part of it. */

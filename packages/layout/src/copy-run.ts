@@ -1,4 +1,4 @@
-import type { Bytes, Content, Presence, Source, Target } from "./content.js";
+import type { Bytes, Content, Presence, PushOptions, Source, Target } from "./content.js";
 import type { CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
 import { LegacyTags } from "./legacy-tags.js";
 import { type Descriptor, embeddedData, plainDescriptor } from "./model/descriptor.js";
@@ -40,6 +40,8 @@ export class CopyRun {
   readonly #failures: CopyFailure[] = [];
   /** The manifests that have arrived and whose referrers are still to be looked for. */
   #manifests: Arrived[] = [];
+  /** The manifests that have arrived and are still to be listed as referrers. */
+  readonly #unlisted: (Arrived & { readonly listed: Promise<void> })[] = [];
   #bytes = 0;
   #found = 0;
 
@@ -84,6 +86,19 @@ export class CopyRun {
     }
   }
 
+  /** Waits until the referrers that were pushed are found by their subjects. */
+  async allListed(): Promise<void> {
+    for (const { descriptor, path, listed } of this.#unlisted) {
+      try {
+        await listed;
+      } catch (error) {
+        this.#emit({ type: "failed", descriptor, error });
+        if (referrerLevel(path) === 0) throw path.length === 0 ? error : located(error, path);
+        this.#failed(descriptor, path, error);
+      }
+    }
+  }
+
   /** `left` is what refers to an index that was not copied as it is. */
   report(descriptor: Descriptor, tagged: readonly TagChange[], left: readonly Descriptor[]): CopyReport {
     return {
@@ -121,7 +136,14 @@ export class CopyRun {
     await allSettledOrThrow(wanted.map(({ child, step }) => this.part(child, [...path, step])));
     // A referrer is pushed even so: it may be there and still be missing from the list of its subject.
     if (found === true && manifest.subject === undefined) this.#arrived(descriptor, "present");
-    else await this.#push({ ...contentOf(bytes, descriptor), origin: this.#source }, found);
+    else {
+      const later = (listed: Promise<void>): void => {
+        // Whoever waits for it comes later.
+        listed.catch(() => {});
+        this.#unlisted.push({ descriptor, path, listed });
+      };
+      await this.#push({ ...contentOf(bytes, descriptor), origin: this.#source }, { found, later });
+    }
     this.#manifests.push({ descriptor, path });
   }
 
@@ -223,7 +245,7 @@ export class CopyRun {
     this.#failures.push({ descriptor, path, error });
   }
 
-  async #push(content: Content, found?: boolean): Promise<void> {
+  async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<void> {
     const { descriptor } = content;
     await this.#slots.run(async () => {
       const { signal } = this.#options;
@@ -233,7 +255,7 @@ export class CopyRun {
         this.#bytes += bytes;
         this.#emit({ type: "bytes", descriptor, bytes });
       };
-      const push = (): Promise<Presence> => this.#target.push(content, { signal, onBytes, found });
+      const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
       const { arrivals } = this.#options;
       this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
     });

@@ -47,6 +47,8 @@ export interface CopyOptions extends Abortable {
   readonly forceRecursive?: boolean;
   /** Shared with other copies into the same target that run at the same time: what one brings, the others find there. */
   readonly arrivals?: Arrivals | undefined;
+  /** The target has the root with all below it: somebody has just looked. Default: it is looked for. */
+  readonly rootPresent?: boolean | undefined;
   /** Told what happens, in the order in which it happens. */
   readonly onEvent?: (event: CopyEvent) => void;
 }
@@ -115,9 +117,10 @@ export async function copy(
     const root = image.descriptor;
     const tags = await Tags.look(image.source, actualTarget(target), root, options.tags ?? [], options);
     const run = new CopyRun(image.source, target, image.leftOut, options);
-    if (tags.found) run.isPresent(root);
+    if (tags.found || options.rootPresent === true) run.isPresent(root);
     await run.part(root, []);
     if (options.referrers !== "none") await run.referrersOfAll();
+    await run.allListed();
     const tagged: TagChange[] = [];
     for (const tag of options.tags ?? [])
       tagged.push(target instanceof Rehearsal ? tags.foresee(tag) : await tags.set(tag));

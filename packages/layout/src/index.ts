@@ -133,7 +133,7 @@ export {
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
 export { forEachParallel } from "./parallel.js";
-export { type CopyPlan, plan } from "./plan.js";
+export { type CopyPlan, type ForeseenContent, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
 export {
@@ -151,7 +151,6 @@ export {
   type ReferrerFilter,
   selectReferrers,
 } from "./referrer-filter.js";
-export type { ForeseenContent } from "./rehearsal.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
 export {
   formatUnrepaired,
@@ -163,7 +162,7 @@ export {
 } from "./repair.js";
 export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
-export type { TagChange } from "./set-tags.js";
+export { type TagChange, Tags, type TagsOptions } from "./set-tags.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";

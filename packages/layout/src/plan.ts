@@ -1,7 +1,13 @@
-import type { Source, Target } from "./content.js";
+import type { Presence, Source, Target } from "./content.js";
 import { type CopyOptions, type CopyReport, copy } from "./copy.js";
 import type { Descriptor } from "./model/descriptor.js";
-import { type ForeseenContent, Rehearsal } from "./rehearsal.js";
+import { Rehearsal } from "./rehearsal.js";
+
+/** Content that would be at the target, and how it would come to be there. */
+export interface ForeseenContent {
+  readonly descriptor: Descriptor;
+  readonly presence: Presence;
+}
 
 /** What a copy would do: its report, and each piece of content with how it would come to be there. */
 export interface CopyPlan extends CopyReport {
@@ -20,7 +26,13 @@ export async function plan(
   reference: string | Descriptor,
   options: CopyOptions = {},
 ): Promise<CopyPlan> {
-  const rehearsal = new Rehearsal(target);
-  const report = await copy(source, rehearsal, reference, options);
-  return { ...report, content: rehearsal.foreseen };
+  const content: ForeseenContent[] = [];
+  const report = await copy(source, new Rehearsal(target), reference, {
+    ...options,
+    onEvent: (event) => {
+      if (event.type === "done") content.push({ descriptor: event.descriptor, presence: event.presence });
+      options.onEvent?.(event);
+    },
+  });
+  return { ...report, content };
 }

@@ -3,17 +3,10 @@ import type { Descriptor } from "./model/descriptor.js";
 import { isManifestType } from "./model/media-types.js";
 import { IndexedTarget } from "./store/indexed-target.js";
 
-/** Content that would be at the target, and how it would come to be there. */
-export interface ForeseenContent {
-  readonly descriptor: Descriptor;
-  readonly presence: Presence;
-}
-
-/** A target to which nothing happens: it says of everything that is pushed how that would become present, and keeps a list. */
+/** A target to which nothing happens: it says of everything that is pushed how that would become present. */
 export class Rehearsal implements Target {
   readonly name: string;
   readonly closed: boolean;
-  readonly foreseen: ForeseenContent[] = [];
   /** What is looked at. */
   readonly target: Target;
 
@@ -46,10 +39,8 @@ export class Rehearsal implements Target {
   }
 
   async push(content: Content, options: PushOptions = {}): Promise<Presence> {
-    const { descriptor } = content;
     const presence = await this.#foresee(content, options);
-    this.foreseen.push({ descriptor, presence });
-    if (presence === "written") options.onBytes?.(descriptor.size);
+    if (presence === "written") options.onBytes?.(content.descriptor.size);
     return presence;
   }
 

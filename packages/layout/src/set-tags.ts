@@ -1,5 +1,5 @@
 import type { Abortable, Target } from "./content.js";
-import { type Descriptor, formatDescriptor } from "./model/descriptor.js";
+import type { Descriptor } from "./model/descriptor.js";
 import { type Digest, digestAlgorithm, digestOf } from "./model/digest.js";
 import { type ErrorCode, isOciError, OciError } from "./model/errors.js";
 import { readBytes } from "./model/verified.js";
@@ -110,7 +110,7 @@ export class Tags {
   #conflict(tag: string, current: Digest, why: string, cause?: unknown): OciError {
     return new OciError(
       "CONFLICT",
-      `the tag ${tag} in ${this.#target.name} stands for ${current}, not for ${formatDescriptor(this.#root)}; ${why}`,
+      `the tag ${tag} in ${this.#target.name} stands for ${current}, not for ${this.#root.digest}; ${why}`,
       { hint: "Choose another tag, or delete that one first.", ...(cause === undefined ? {} : { cause }) },
     );
   }

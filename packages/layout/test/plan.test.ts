@@ -61,9 +61,7 @@ describe("a plan", () => {
       const { content, ...foreseen } = planned.report as Awaited<ReturnType<typeof plan>>;
       expect(foreseen).toEqual(real.report);
       expect(planned.done).toEqual(real.done);
-      expect(content.map(({ presence, descriptor }) => `${presence} ${descriptor.digest}`).sort()).toEqual(
-        real.done.filter((line) => content.some(({ descriptor }) => line.endsWith(descriptor.digest))),
-      );
+      expect(content.map(({ presence, descriptor }) => `${presence} ${descriptor.digest}`).sort()).toEqual(real.done);
     }
   });
 

@@ -4,6 +4,7 @@ import type { Endpoint } from "./endpoint.js";
 import { hasStatus, RegistryError } from "./registry-error.js";
 import { RewindableContent } from "./rewindable-content.js";
 import { UploadSession } from "./upload-session.js";
+import { waitAfter } from "./wait-after.js";
 
 /** How blobs are sent. */
 export interface UploadOptions {
@@ -63,14 +64,17 @@ export class BlobUpload {
    * otherwise; then the upload has been cancelled.
    */
   async run(): Promise<void> {
-    const { signal } = this.#options;
+    const { retry } = this.#endpoint.registry;
+    let best = 0;
     try {
-      for (;;) {
-        const before = this.#offset;
+      for (let fruitless = 0; ; ) {
         try {
-          return await this.#endpoint.registry.retry.run(() => this.#attempt(), signal);
+          return await this.#attempt();
         } catch (error) {
-          if (!(error instanceof RegistryError && error.temporary) || this.#offset <= before) throw error;
+          if (!(error instanceof RegistryError && error.temporary)) throw error;
+          fruitless = this.#offset > best ? 1 : fruitless + 1;
+          best = Math.max(best, this.#offset);
+          await waitAfter(error, fruitless, retry, this.#options.signal);
         }
       }
     } catch (error) {

@@ -1,5 +1,6 @@
 import {
   type Abortable,
+  type Descriptor,
   formatReference,
   isRepository,
   OciError,
@@ -11,6 +12,7 @@ import { dockerCredentials } from "./auth/docker-config.js";
 import type { UploadOptions } from "./blob-upload.js";
 import { listRepositories } from "./catalog.js";
 import { Endpoint } from "./endpoint.js";
+import { fetchExternal } from "./external.js";
 import type { RetryOptions } from "./http/retry.js";
 import { Registry, type RegistryOptions } from "./registry.js";
 import { Repository } from "./repository.js";
@@ -29,6 +31,9 @@ export interface ClientOptions
   /** How blobs are sent. */
   readonly upload?: UploadOptions | undefined;
 }
+
+/** A registry that is not there: what is asked for in its name goes elsewhere, as a stranger. */
+const NOWHERE = "nowhere.invalid";
 
 /**
  * Talks to registries: keeps connections and tokens, and waits where one asks for it. Two clients share nothing, so one host can be
@@ -64,6 +69,14 @@ export class RegistryClient {
   /** The names of the repositories of a registry, in bytewise order, as far as it tells them. Fails with `UNSUPPORTED` where it does not, and with `INVALID` where `host` is no host. */
   async *repositories(host: string, options: Abortable = {}): AsyncIterable<string> {
     yield* await listRepositories(this.#registry(parseReference(`${host}/any/name`).host), options);
+  }
+
+  /**
+   * The verified bytes of a layer from one of its https `urls`, whoever names them: only public addresses are reached, and without a
+   * credential. Fails with `NOT_FOUND` where it has no such URL. image-spec v1.1.1, descriptor.md "urls".
+   */
+  external(layer: Descriptor, options: Abortable = {}): AsyncIterable<Uint8Array> {
+    return fetchExternal(this.#registry(NOWHERE), layer, options);
   }
 
   #registry(host: string): Registry {

@@ -3,6 +3,7 @@ export type { UploadOptions } from "./blob-upload.js";
 export { type ClientOptions, openRepository, RegistryClient } from "./client.js";
 export type { RetryOptions } from "./http/retry.js";
 export { type OpenedSource, type OpenedTarget, type OpenOptions, openSource, openTarget } from "./open.js";
+export { withPlannedTarget } from "./planned-target.js";
 export { type PublishedReference, type PublishOptions, type PublishReport, publish } from "./publish.js";
 export { type Diagnostic, RegistryError } from "./registry-error.js";
 export { Repository } from "./repository.js";

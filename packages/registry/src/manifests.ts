@@ -5,6 +5,7 @@ import {
   type Descriptor,
   type Digest,
   descriptorOf,
+  digestAlgorithm,
   digestOf,
   type FetchOptions,
   formatDescriptor,
@@ -209,6 +210,8 @@ export class Manifests {
       throw new OciError("INVALID", `cannot tag ${formatDescriptor(descriptor)}: a registry tags manifests only`);
     }
     const bytes = await this.bytes(descriptor, options);
+    if (digestAlgorithm(descriptor.digest) !== "sha256" && (await this.#tagByDigest(tag, descriptor, bytes, options)))
+      return;
     // Under a tag a registry hashes with sha256, whatever the content was pushed with.
     const digest = digestOf(bytes);
     try {
@@ -218,6 +221,17 @@ export class Manifests {
       const current = await this.resolve(tag, options).catch(() => undefined);
       if (current?.digest !== descriptor.digest) throw error;
     }
+  }
+
+  /** Sets the tag along with pushing the manifest by its digest. False where the registry does not know of that. distribution-spec (after v1.1.1), "Pushing manifests". */
+  async #tagByDigest(
+    tag: string,
+    { digest, mediaType }: Descriptor,
+    bytes: Uint8Array,
+    { signal }: Abortable,
+  ): Promise<boolean> {
+    const answer = await this.put(`${digest}?tag=${tag}`, bytes, mediaType, { signal, digest });
+    return answer.headers("oci-tag").some((value) => value.split(",").some((one) => one.trim() === tag));
   }
 
   /** Deletes a tag and nothing else. Fails with `NOT_FOUND`, and with `UNSUPPORTED` where the registry does not do that. */

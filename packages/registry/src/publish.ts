@@ -5,14 +5,18 @@ import {
   type Descriptor,
   formatReference,
   OciError,
+  plan,
   type Reference,
   type Source,
+  Tags,
 } from "@stowage/layout";
 import { RegistryClient } from "./client.js";
 import type { Repository } from "./repository.js";
 
 /** The options of {@link publish}. */
-export interface PublishOptions extends Omit<CopyOptions, "tags"> {
+export interface PublishOptions extends Omit<CopyOptions, "tags" | "rootPresent"> {
+  /** Say what would be done, as `plan` of a copy does, and do nothing. Default: false. */
+  readonly dryRun?: boolean | undefined;
   /** What talks to the registries. Default: a new one. */
   readonly client?: RegistryClient | undefined;
 }
@@ -46,12 +50,22 @@ export async function publish(
 ): Promise<PublishReport> {
   const client = options.client ?? new RegistryClient();
   try {
-    const copies = new Map<string, Promise<Outcome>>();
+    const accepted = references.filter(({ digest }) => digest === undefined || digest === root.digest);
+    const copies = new Map<string, Promise<CopiedTo>>();
     const targets = await Promise.all(
       references.map(async (reference): Promise<PublishedReference> => {
-        const outcome = await publishTo(source, root, reference, client, copies, options);
+        const name = formatReference(reference);
+        if (!accepted.includes(reference)) {
+          const problem = `cannot publish ${root.digest} as ${name}: that names other content`;
+          return { reference: name, error: new OciError("INVALID", problem) };
+        }
+        const target = client.repository(reference);
+        const tags = accepted.filter((other) => client.repository(other) === target).flatMap(({ tag }) => tag ?? []);
+        const copied = copies.get(target.name) ?? copyTo(source, target, root, [...new Set(tags)], options);
+        copies.set(target.name, copied);
+        const outcome = await setTag(reference, copied, options);
         options.signal?.throwIfAborted();
-        return { reference: formatReference(reference), ...outcome };
+        return { reference: name, ...outcome };
       }),
     );
     return { descriptor: root, targets };
@@ -62,36 +76,34 @@ export async function publish(
 
 type Outcome = Pick<PublishedReference, "report" | "error">;
 
-/** Copies to the repository of `reference`, unless another of its tags does so already, then sets the tag. */
-async function publishTo(
-  source: Source,
-  root: Descriptor,
-  reference: Reference,
-  client: RegistryClient,
-  copies: Map<string, Promise<Outcome>>,
-  options: PublishOptions,
-): Promise<Outcome> {
-  const { tag, digest } = reference;
-  if (digest !== undefined && digest !== root.digest) {
-    const problem = `cannot publish ${root.digest} as ${formatReference(reference)}: that names other content`;
-    return { error: new OciError("INVALID", problem) };
-  }
-  const target = client.repository(reference);
-  const copied = copies.get(target.name) ?? copyTo(source, target, root, options);
-  copies.set(target.name, copied);
-  const outcome = await copied;
-  if (outcome.report === undefined || tag === undefined) return outcome;
+/** What was copied to one repository, with the tags that were looked at before. */
+type CopiedTo = { readonly report: CopyReport; readonly tags: Tags } | { readonly error: unknown };
+
+/** Waits for the copy to the repository of `reference`, then sets the tag. */
+async function setTag({ tag }: Reference, copying: Promise<CopiedTo>, { dryRun }: PublishOptions): Promise<Outcome> {
+  const copied = await copying;
+  if ("error" in copied) return copied;
+  if (tag === undefined) return { report: copied.report };
+  const { report, tags } = copied;
   try {
-    await target.tag(tag, root, options);
-    return { report: { ...outcome.report, tags: [tag] } };
+    const change = dryRun === true ? tags.foresee(tag) : await tags.set(tag);
+    return { report: { ...report, tags: [tag], tagged: [change, ...report.tagged] } };
   } catch (error) {
     return { error };
   }
 }
 
-async function copyTo(source: Source, target: Repository, root: Descriptor, options: PublishOptions): Promise<Outcome> {
+async function copyTo(
+  source: Source,
+  target: Repository,
+  root: Descriptor,
+  names: readonly string[],
+  { dryRun, ...options }: PublishOptions,
+): Promise<CopiedTo> {
   try {
-    return { report: await copy(source, target, root, { ...options, tags: [] }) };
+    const tags = await Tags.look(source, target, root, names, options);
+    const transfer = dryRun === true ? plan : copy;
+    return { report: await transfer(source, target, root, { ...options, rootPresent: tags.found }), tags };
   } catch (error) {
     return { error };
   }

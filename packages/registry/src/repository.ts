@@ -20,6 +20,7 @@ import {
 import type { UploadOptions } from "./blob-upload.js";
 import { fetchBlob, hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
+import { fetchExternal } from "./external.js";
 import type { Answer } from "./http/answer.js";
 import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
@@ -61,6 +62,14 @@ export class Repository implements Target {
     return isManifestType(descriptor.mediaType)
       ? this.#manifests.fetch(descriptor, options)
       : fetchBlob(this.#endpoint, descriptor, options);
+  }
+
+  /**
+   * The verified bytes of a layer of an image of this repository that lies elsewhere, at one of its https `urls`. Nothing nearer
+   * than the registry is reached. Fails with `NOT_FOUND` where it has no such URL. image-spec v1.1.1, descriptor.md "urls".
+   */
+  external(layer: Descriptor, options: Abortable = {}): AsyncIterable<Uint8Array> {
+    return fetchExternal(this.#endpoint.registry, layer, options);
   }
 
   /** The manifests with this subject, each read and checked. distribution-spec v1.1.1, "Listing Referrers". */

@@ -75,7 +75,7 @@ describe("a blob in chunks", () => {
 
   it("stores nothing where the bytes are wrong, too few or too many, and cancels the session", async () => {
     const wrong = Buffer.from(large);
-    wrong[large.byteLength - 1] ^= 1;
+    wrong[large.byteLength - 1] = (wrong[large.byteLength - 1] as number) ^ 1;
     for (const bytes of [wrong, large.subarray(0, -4), Buffer.concat([large, large.subarray(0, 4)])]) {
       const { registry, repository } = await prepared({}, { upload: { strategy: "chunked" } });
       const { content } = pieces(bytes, blobOf(large).descriptor);

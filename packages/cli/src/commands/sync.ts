@@ -17,7 +17,18 @@ import { count, formatSize, note, printJson, printLines, table } from "../output
 import { followCopy, startProgress } from "../progress.js";
 
 /** The options that take the place of what a file says of an item. */
-const ITEM_OPTIONS = ["tags", "semver", "newest", "repositories", "rename", "names", "platform", "referrers"] as const;
+const ITEM_OPTIONS = [
+  "tags",
+  "semver",
+  "newest",
+  "repositories",
+  "rename",
+  "names",
+  "platform",
+  "index",
+  "clobber",
+  "referrers",
+] as const;
 
 export const syncCommand = defineCommand({
   command: "sync <source> [target]",
@@ -124,7 +135,22 @@ function withItemOptions<T>(yargs: Argv<T>) {
       group,
       describe: "What a layout calls the images [default: full]",
     })
-    .option("platform", { ...many, describe: "Only this platform, as OS/ARCH[/VARIANT]" })
+    .option("platform", {
+      type: "string",
+      requiresArg: true,
+      group,
+      describe: "Only these platforms, as OS/ARCH[/VARIANT][,...]; of one the image without its index",
+    })
+    .option("index", {
+      choices: ["keep", "filter"] as const,
+      group,
+      describe: "With --platform: keep the index, with holes in it, or make a new one [default: filter for several]",
+    })
+    .option("clobber", {
+      type: "boolean",
+      group,
+      describe: "Move tags that stand for something else; --no-clobber fails instead [default: true]",
+    })
     .option("referrers", {
       choices: ["all", "none"] as const,
       group,
@@ -163,7 +189,7 @@ async function syncFile(args: Arguments): Promise<SyncFile> {
 }
 
 function itemOf(args: Arguments): SyncItemValue {
-  const { source, target, tags, semver, newest, repositories, names, platform, referrers } = args;
+  const { source, target, tags, semver, newest, repositories, names, platform, index, clobber, referrers } = args;
   const rule = {
     ...(semver === undefined ? {} : { semver }),
     ...(newest === undefined ? {} : { newest: wholeNumber("newest", newest) as number }),
@@ -179,7 +205,9 @@ function itemOf(args: Arguments): SyncItemValue {
     ...(repositories === undefined ? {} : { repositories }),
     ...(args.rename === undefined ? {} : { rename: args.rename.map(renamePair) }),
     ...(names === undefined ? {} : { names }),
-    ...(platform === undefined ? {} : { platforms: platform }),
+    ...(platform === undefined ? {} : { platforms: platform.split(",") }),
+    ...(index === undefined ? {} : { index }),
+    ...(clobber === undefined ? {} : { noClobber: !clobber }),
     ...(referrers === undefined ? {} : { referrers }),
   };
 }

@@ -135,29 +135,35 @@ function iteratorOf(stream: Bytes): AsyncIterator<Uint8Array> | Iterator<Uint8Ar
   return Symbol.asyncIterator in stream ? stream[Symbol.asyncIterator]() : stream[Symbol.iterator]();
 }
 
-/** Collects small chunks into chunks of {@link CHUNK_SIZE}; a chunk that is large already passes as it is. */
-export async function* inLargeChunks(stream: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+/** Collects small chunks into chunks of {@link CHUNK_SIZE}; a chunk that is large already passes as it is. Where the stream fails, what came before passes first. */
+export async function* inLargeChunks(stream: Bytes): AsyncGenerator<Uint8Array> {
   let buffer: Buffer | undefined;
   let filled = 0;
-  for await (const chunk of stream) {
-    if (buffer === undefined && chunk.byteLength >= CHUNK_SIZE / 2) {
-      yield chunk;
-      continue;
-    }
-    for (let at = 0; at < chunk.byteLength; ) {
-      buffer ??= Buffer.allocUnsafeSlow(CHUNK_SIZE);
-      const count = Math.min(chunk.byteLength - at, CHUNK_SIZE - filled);
-      buffer.set(chunk.subarray(at, at + count), filled);
-      at += count;
-      filled += count;
-      if (filled === CHUNK_SIZE) {
-        yield buffer;
-        buffer = undefined;
-        filled = 0;
+  let failed: { readonly reason: unknown } | undefined;
+  try {
+    for await (const chunk of stream) {
+      if (buffer === undefined && chunk.byteLength >= CHUNK_SIZE / 2) {
+        yield chunk;
+        continue;
+      }
+      for (let at = 0; at < chunk.byteLength; ) {
+        buffer ??= Buffer.allocUnsafeSlow(CHUNK_SIZE);
+        const count = Math.min(chunk.byteLength - at, CHUNK_SIZE - filled);
+        buffer.set(chunk.subarray(at, at + count), filled);
+        at += count;
+        filled += count;
+        if (filled === CHUNK_SIZE) {
+          yield buffer;
+          buffer = undefined;
+          filled = 0;
+        }
       }
     }
+  } catch (reason) {
+    failed = { reason };
   }
   if (buffer !== undefined) yield buffer.subarray(0, filled);
+  if (failed !== undefined) throw failed.reason;
 }
 
 /** Writes all of `chunk`, whatever a single system call takes. */

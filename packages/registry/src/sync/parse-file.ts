@@ -93,6 +93,7 @@ function readItem(
     prune: (merged.prune ?? false) && !isArchive(target),
     noClobber: merged.noClobber ?? false,
     forceRecursive: merged.forceRecursive ?? false,
+    includeExternal: merged.includeExternal ?? false,
     fast: merged.fast ?? false,
     digest: digestOf(encodeJson(sorted(deciding(value, merged)))),
   };

@@ -2,6 +2,8 @@ import { resolve } from "node:path";
 import {
   type Abortable,
   Arrivals,
+  type Bytes,
+  type Descriptor,
   formatReference,
   IndexedSource,
   isOciError,
@@ -55,6 +57,14 @@ export class Places {
   async target(location: Location): Promise<Target> {
     this.#checkAllowed(location);
     return (await this.#once(this.#targets, location, () => this.#openTarget(location))).target;
+  }
+
+  /** Fetches a layer from where its `urls` say. Fails with `DENIED` offline, and as the client does. */
+  external(layer: Descriptor, options: Abortable): Bytes {
+    const hosts = (layer.urls ?? []).flatMap((url) => (URL.canParse(url) ? [new URL(url).host] : []));
+    const refused = hosts.find((host) => this.isRefused(host));
+    if (refused !== undefined) throw refusal(refused);
+    return this.#options.client.external(layer, options);
   }
 
   /** What the copies into a place share. */

@@ -96,6 +96,7 @@ const settings = {
   prune: flag("Remove the tags at the target that are not selected. Default: false"),
   noClobber: flag("Fail where a tag stands for something else at the target. Default: false; it is moved"),
   forceRecursive: flag("Check every blob also where the target has the manifest. Default: false"),
+  includeExternal: flag("Fetch layers that may not be distributed from their urls. Default: false; they are left out"),
   fast: flag(
     "Look no further where the tag stands for the same digest at the target; new referrers are missed then. Default: false",
   ),

@@ -38,6 +38,8 @@ export interface SyncItem {
   /** A tag that stands for something else at the target is not moved. */
   readonly noClobber: boolean;
   readonly forceRecursive: boolean;
+  /** Layers that may not be distributed are fetched from where their `urls` say, rather than left out. */
+  readonly includeExternal: boolean;
   /** Take an image whose tag stands for the same digest at the target as done, and look for no new referrers. */
   readonly fast: boolean;
   /** Of all that decides which images there are and how they are called; what a lock is compared with. */

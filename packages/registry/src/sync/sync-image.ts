@@ -154,6 +154,7 @@ function copyFrom(source: Source, target: Target, image: FoundImage, options: Sy
     platforms: item.platforms,
     index: item.index,
     forceRecursive: item.forceRecursive,
+    external: item.includeExternal ? (layer, how) => options.places.external(layer, how) : undefined,
     arrivals: options.places.arrivals(image.target),
     onEvent: (event) => {
       if (event.type === "done" && isManifestType(event.descriptor.mediaType))
