@@ -248,6 +248,26 @@ describe("a dry run", () => {
   });
 });
 
+describe("a dry run of items that read what others write", () => {
+  it("finds there what would be there", async () => {
+    const directory = await scratch();
+    const lines = [
+      `- { source: ${from.host}/library/alpine, target: "oci:chain" }`,
+      `- { source: "oci:chain", target: "oci-archive:chain.tar", tags: "3.*" }`,
+      `- { source: "oci-archive:chain.tar", target: ${to.host}/chain/end }`,
+    ];
+    const told = await syncAs(directory, lines, { dryRun: true });
+    await expect(Layout.open(join(directory, "chain"))).rejects.toMatchObject({ code: "NOT_FOUND" });
+    const done = await syncAs(directory, lines);
+    expect(told.failures).toEqual([]);
+    expect(outcomes(told)).toEqual(outcomes(done));
+    expect(told.images).toHaveLength(14);
+    expect(told.images.map(({ report }) => report?.referrers)).toEqual(
+      done.images.map(({ report }) => report?.referrers),
+    );
+  });
+});
+
 describe("what fails", () => {
   it("does not stop the rest, and is told of in the order of the file", async () => {
     const directory = await scratch();

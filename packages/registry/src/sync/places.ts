@@ -4,6 +4,7 @@ import {
   Arrivals,
   type Bytes,
   type Descriptor,
+  formatLocation,
   formatReference,
   IndexedSource,
   isOciError,
@@ -16,6 +17,7 @@ import {
 } from "@stowage/layout";
 import type { RegistryClient } from "../client.js";
 import { type OpenedTarget, openSource, openTarget } from "../open.js";
+import { ExpectedSource, type ExpectedTag } from "./expected-source.js";
 
 /** How the places of a sync are opened. */
 export interface PlacesOptions extends Abortable {
@@ -36,6 +38,7 @@ export class Places {
   readonly #targets = new Map<string, Promise<OpenedTarget>>();
   /** What closing the targets that are closed came to, by their keys. */
   readonly #closed = new Map<string, unknown>();
+  readonly #expected = new Map<string, Map<string, ExpectedTag>>();
   readonly #arrivals = new Map<string, Arrivals>();
 
   constructor(options: PlacesOptions) {
@@ -50,6 +53,25 @@ export class Places {
   /** The place to read from. Fails with `DENIED` where it is a registry and the run is offline, and as `openSource` does. */
   async source(location: Location): Promise<Source> {
     this.#checkAllowed(location);
+    const expected = this.#expected.get(keyOfPlace(location));
+    if (expected === undefined) return this.#openedSource(location);
+    const base = await this.#openedSource(location).catch((error: unknown) => {
+      if (isOciError(error, "NOT_FOUND")) return undefined;
+      throw error;
+    });
+    return new ExpectedSource(formatLocation(location), base, expected);
+  }
+
+  /** In a dry run: this is what the location, with its tag, would stand for. Whoever reads the place later finds it there. */
+  expect(location: Location, expected: ExpectedTag): void {
+    const tag = location.kind === "registry" ? location.reference.tag : location.tag;
+    const key = keyOfPlace(location);
+    const tags = this.#expected.get(key) ?? new Map<string, ExpectedTag>();
+    this.#expected.set(key, tags);
+    if (tag !== undefined) tags.set(tag, expected);
+  }
+
+  async #openedSource(location: Location): Promise<Source> {
     return (await this.#once(this.#sources, location, () => openSource(location, this.#options))).source;
   }
 
@@ -79,7 +101,7 @@ export class Places {
   async presentLayout(location: Location): Promise<IndexedSource | undefined> {
     if (location.kind !== "layout") return undefined;
     try {
-      const source = await this.source(location);
+      const source = await this.#openedSource(location);
       return source instanceof IndexedSource ? source : undefined;
     } catch (error) {
       if (isOciError(error, "NOT_FOUND")) return undefined;

@@ -112,15 +112,16 @@ export class SyncRun {
 
   async #syncImage(found: FoundImage): Promise<SyncedImage & { readonly found: FoundImage }> {
     const manifests = new Set<Digest>();
-    const { signal, onEvent, lock } = this.#options;
+    const { signal, onEvent, lock, dryRun = false } = this.#options;
     try {
       const image = await syncImage(found, {
         signal,
         onEvent,
         places: this.#places,
-        dryRun: this.#options.dryRun ?? false,
+        dryRun,
         ...(lock === "update" ? { onManifest: (digest) => manifests.add(digest) } : {}),
       });
+      if (dryRun) await this.#expect(found, image);
       if (lock === "update") this.#locked.push(lockedImage(found, [...manifests]));
       return { ...image, found };
     } catch (error) {
@@ -128,6 +129,13 @@ export class SyncRun {
       const { item, source, target, descriptor } = found;
       return { where: item.where, source, target: formatLocation(target), descriptor, error, found };
     }
+  }
+
+  /** What an item that comes later may read. Offline, what is there already is all that can be read. */
+  async #expect(found: FoundImage, { report }: SyncedImage): Promise<void> {
+    const origin = await found.origin().catch(() => undefined);
+    if (origin !== undefined)
+      this.#places.expect(found.target, { descriptor: report?.descriptor ?? found.descriptor, origin });
   }
 
   async #prune(): Promise<Pick<SyncReport, "pruned" | "notPruned">> {
