@@ -47,11 +47,7 @@ export async function prune(
   options: Abortable & { readonly dryRun: boolean },
 ): Promise<readonly PrunedTag[]> {
   const target = await places.target(group.location);
-  const present: ImageName[] = [];
-  for await (const entry of target.tags(options)) {
-    const image = target instanceof Repository ? { name: "", tag: entry } : imageName(entry);
-    if (image.name === group.name && formatImageName(image) === entry) present.push(image);
-  }
+  const present = await presentImages(target, group.name, options);
   const [wanted, unwanted] = partition(present.map(formatImageName), (entry) => group.wanted.has(entry));
   const [accompanying, images] = partition(unwanted, (entry) => parseLegacyTag(entry) !== undefined);
   const going = new Set(accompanying.length === 0 ? [] : await digestsOf(target, images, options));
@@ -60,6 +56,20 @@ export async function prune(
   const removed: PrunedTag[] = [];
   for (const tag of [...images, ...orphans]) removed.push(await remove(target, tag, options));
   return removed;
+}
+
+/** The tags of the group that are there. A repository that is not there has none: before the first run it would be made. */
+async function presentImages(target: Target, name: string, options: Abortable): Promise<readonly ImageName[]> {
+  const present: ImageName[] = [];
+  try {
+    for await (const entry of target.tags(options)) {
+      const image = target instanceof Repository ? { name: "", tag: entry } : imageName(entry);
+      if (image.name === name && formatImageName(image) === entry) present.push(image);
+    }
+  } catch (error) {
+    if (!isOciError(error, "NOT_FOUND")) throw error;
+  }
+  return present;
 }
 
 async function remove(
