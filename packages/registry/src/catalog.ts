@@ -1,4 +1,5 @@
 import { type Abortable, isRepository, OciError, parseJsonObject } from "@stowage/layout";
+import { catalogScope } from "./auth/scope.js";
 import { pages } from "./pages.js";
 import type { Registry } from "./registry.js";
 
@@ -16,7 +17,8 @@ export async function listRepositories(registry: Registry, options: Abortable = 
   const names = new Set<string>();
   const endpoint: Parameters<typeof pages>[0] = {
     url: (path) => new URL(`/v2/${path}`, registry.url),
-    send: ({ at, needs: _needs, from: _from, ...request }) => registry.send({ ...request, url: at as URL, scopes: [] }),
+    send: ({ at, needs: _needs, from: _from, ...request }) =>
+      registry.send({ ...request, url: at as URL, scopes: [catalogScope] }),
   };
   for await (const answer of pages(endpoint, {
     action,
