@@ -10,13 +10,13 @@ import {
   isOciError,
   type LayoutOptions,
   type Location,
-  MemoryStore,
   OciError,
   type Source,
   type Target,
 } from "@stowage/layout";
 import type { RegistryClient } from "../client.js";
 import { type OpenedTarget, openSource, openTarget } from "../open.js";
+import { openPlannedTarget } from "../planned-target.js";
 import { ExpectedSource, type ExpectedTag } from "./expected-source.js";
 
 /** How the places of a sync are opened. */
@@ -78,7 +78,11 @@ export class Places {
   /** The place to write to, made where it is not there. In a dry run it is read only, and one that is not there is empty. */
   async target(location: Location): Promise<Target> {
     this.#checkAllowed(location);
-    return (await this.#once(this.#targets, location, () => this.#openTarget(location))).target;
+    return (
+      await this.#once(this.#targets, location, () =>
+        this.#options.dryRun ? openPlannedTarget(location, this.#options) : openTarget(location, this.#options),
+      )
+    ).target;
   }
 
   /** Fetches a layer from where its `urls` say. Fails with `DENIED` offline, and as the client does. */
@@ -142,19 +146,6 @@ export class Places {
     for (const opened of this.#sources.values()) await (await opened.catch(() => undefined))?.close();
     for (const [key, opened] of this.#targets)
       if (!this.#closed.has(key)) await (await opened.catch(() => undefined))?.discard();
-  }
-
-  async #openTarget(location: Location): Promise<OpenedTarget> {
-    if (!this.#options.dryRun) return openTarget(location, this.#options);
-    const close = async (): Promise<void> => {};
-    const empty = { target: new MemoryStore(), close, discard: close };
-    if (location.kind === "oci-archive" || location.kind === "docker-archive") return empty;
-    try {
-      return await openTarget(location, { ...this.#options, mustExist: true });
-    } catch (error) {
-      if (isOciError(error, "NOT_FOUND")) return empty;
-      throw error;
-    }
   }
 
   #once<T>(opened: Map<string, Promise<T>>, location: Location, open: () => Promise<T>): Promise<T> {
