@@ -29,10 +29,20 @@ const item = (...lines: readonly string[]): string =>
 
 describe("the JSON schema for editors", () => {
   it("that is shipped is the one that the parser is made of", async () => {
+    // After a change of the keys, write what syncFileSchema() returns to the file.
     expect(schema).toEqual(await syncFileSchema());
     const { files, exports } = JSON.parse(readFileSync(new URL("package.json", shipped), "utf8"));
     expect(files).toContain("sync.schema.json");
     expect(exports["./sync.schema.json"]).toBe("./sync.schema.json");
+  });
+
+  it("knows every key that the documentation has, and takes its example", async () => {
+    const text = readFileSync(new URL("../../docs/sync.md", import.meta.url), "utf8");
+    const documented = [...text.matchAll(/^\| `([a-zA-Z]+)` /gm)].map((match) => match[1]);
+    expect(documented).toEqual(Object.keys(schema.properties.sync.anyOf[0].properties));
+    const [example] = [...text.matchAll(/^```yaml\n([\s\S]*?)^```/gm)].map((match) => match[1] as string);
+    expect((await parseSyncFile(example as string, "sync.yaml")).items).toHaveLength(2);
+    expect(validate(parse(example as string)), JSON.stringify(validate.errors)).toBe(true);
   });
 
   it("says of every key what it is for", () => {

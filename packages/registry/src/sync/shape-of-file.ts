@@ -76,6 +76,10 @@ const referrers = either(
 
 /** What an item may say, and what `defaults` may say for all of them. */
 const settings = {
+  names: word("What a layout or an archive calls the images: docker.io/library/alpine:3.20, or 3.20. Default: full", [
+    "full",
+    "tag",
+  ]),
   platforms: list(
     "Only these platforms. Default: all",
     text("OS/ARCH[/VARIANT]", "linux/amd64", { check: (value) => problemOf(() => parsePlatform(value)) }),
@@ -89,10 +93,6 @@ const settings = {
   legacyTags: flag(
     "Whether the tags sha256-....sig, .att and .sbom go along with their images. Default: true where tags are listed",
   ),
-  names: word("What a layout or an archive calls the images: docker.io/library/alpine:3.20, or 3.20. Default: full", [
-    "full",
-    "tag",
-  ]),
   prune: flag("Remove the tags at the target that are not selected. Default: false"),
   noClobber: flag("Fail where a tag stands for something else at the target. Default: false; it is moved"),
   forceRecursive: flag("Check every blob also where the target has the manifest. Default: false"),
