@@ -1,10 +1,11 @@
 // How long it takes to sync many small images from one registry to another, first and again, beside regsync.
-//   node test/bench/sync.mjs [IMAGES] [RUNS]
+//   node test/bench/sync.mjs [IMAGES] [RUNS] [DELAY]
+// DELAY is how long what is sent takes to the registry, in ms: on this machine it is otherwise next to nothing.
 // Needs docker-registry, and regsync for the comparison: .ci/install-peers brings both.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,6 +15,7 @@ import { RegistryClient } from "@stowage/registry";
 
 const images = Number(process.argv[2] ?? 200);
 const runs = Number(process.argv[3] ?? 3);
+const delay = Number(process.argv[4] ?? 0);
 const stowage = fileURLToPath(new URL("../../packages/cli/bin/stowage.js", import.meta.url));
 const regsync = [process.env.STOWAGE_PEERS ?? join(homedir(), ".cache", "stowage-peers"), "/usr/local/bin", "/usr/bin"]
   .map((directory) => join(directory, "regsync"))
@@ -27,6 +29,20 @@ async function freePort() {
   const { port } = server.address();
   await new Promise((resolve) => server.close(resolve));
   return port;
+}
+
+/** Another port that leads to this one, with the delay on the way there. */
+async function farther(port) {
+  const server = createServer((near) => {
+    const far = connect(port, "127.0.0.1").setNoDelay();
+    near.setNoDelay().on("data", (chunk) => setTimeout(() => far.write(chunk), delay));
+    far.on("data", (chunk) => near.write(chunk));
+    near.on("close", () => far.destroy()).on("error", () => {});
+    far.on("close", () => near.destroy()).on("error", () => {});
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  server.unref();
+  return server.address().port;
 }
 
 async function startRegistry(name) {
@@ -43,7 +59,7 @@ async function startRegistry(name) {
       () => true,
       () => false,
     );
-    if (up) return `127.0.0.1:${port}`;
+    if (up) return `127.0.0.1:${delay > 0 ? await farther(port) : port}`;
     await sleep(50);
   }
   throw new Error("docker-registry did not start");
