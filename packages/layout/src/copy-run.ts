@@ -172,7 +172,7 @@ export class CopyRun {
 
   #contentOf(descriptor: Descriptor): Content {
     const embedded = embeddedData(descriptor);
-    if (embedded !== undefined) return contentOf(embedded, descriptor);
+    if (embedded !== undefined) return { ...contentOf(embedded, descriptor), origin: this.#source };
     const { signal, external } = this.#options;
     const open = (from?: number): Bytes =>
       this.#source.fetch(descriptor, { signal, ...(from === undefined ? {} : { from }) });

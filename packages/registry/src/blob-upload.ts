@@ -41,6 +41,8 @@ export class BlobUpload {
   /** How many bytes were reported; what is sent again counts once. */
   #told = 0;
   #interrupted = false;
+  /** A connection was lost and with it the session: what breaks connections may do so after a number of bytes. */
+  #alone = false;
 
   /** `session` is one that is open already. */
   constructor(
@@ -119,8 +121,10 @@ export class BlobUpload {
     for (let idle = 0; this.#offset < size; ) {
       const from = this.#offset;
       const end = this.#chunked ? Math.min(size, from + this.#chunkSize(session)) : size;
-      const received = await session.patch(from, this.#body(from, end), this.#options);
-      this.#offset = Math.min(received, end);
+      const received = await session.patch(from, this.#body(from, end), { ...this.#options, alone: this.#alone });
+      // Some registries tell the size of the chunk there. Where even the status is wrong, the next chunk is refused.
+      const sure = received === end ? end : ((await session.status(this.#options)) ?? end);
+      this.#offset = Math.min(sure, end);
       idle = this.#offset > from ? 0 : idle + 1;
       if (idle >= MAXIMUM_REFUSALS) throw this.#takesNothing();
     }
@@ -151,6 +155,7 @@ export class BlobUpload {
     const { size } = this.#content.descriptor;
     const monolithic = this.#upload.strategy === "monolithic";
     const received = monolithic ? undefined : await this.#session?.status(this.#options);
+    this.#alone ||= received === undefined;
     if (received !== undefined && received <= size) this.#offset = received;
     else await this.#startOver(!monolithic && size > (this.#upload.chunkSize ?? DEFAULT_CHUNK_SIZE));
   }

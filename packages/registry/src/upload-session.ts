@@ -58,11 +58,22 @@ export class UploadSession {
     });
   }
 
-  /** Sends the bytes from `from` on, and returns how many the registry has then, by its own word. */
-  async patch(from: number, body: Exclude<RequestBody, Uint8Array>, options: Abortable): Promise<number> {
+  /**
+   * Sends the bytes from `from` on, with `alone` over a connection that nothing follows on, and returns how many the registry has
+   * then, by its own word.
+   */
+  async patch(
+    from: number,
+    body: Exclude<RequestBody, Uint8Array>,
+    options: Abortable & { readonly alone: boolean },
+  ): Promise<number> {
     const action = `cannot push bytes ${from} to ${from + body.size - 1} of ${this.#descriptor.digest} to ${this.#endpoint.name}`;
     const answer = await this.#send(action, "PATCH", this.#location, [200, 201, 202, 204], options, {
-      headers: { "content-type": "application/octet-stream", "content-range": `${from}-${from + body.size - 1}` },
+      headers: {
+        "content-type": "application/octet-stream",
+        "content-range": `${from}-${from + body.size - 1}`,
+        ...(options.alone ? { connection: "close" } : {}),
+      },
       body,
     });
     return receivedBytes(answer) ?? from + body.size;
