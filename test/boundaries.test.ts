@@ -17,8 +17,11 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
   },
   "packages/registry/src": {
     "@stowage/layout": true,
+    re2js: ["sync/pattern.ts"],
+    semver: ["sync/selection.ts"],
     tldts: ["auth/realm.ts"],
     undici: ["transport.ts", "http/proxy.ts", "http/connection-error.ts"],
+    yaml: ["sync/shape.ts", "sync/parse-file.ts"],
   },
   "packages/server/src": { "@stowage/layout": true, bcryptjs: ["htpasswd.ts"] },
   "packages/cli/src": {

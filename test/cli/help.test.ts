@@ -9,7 +9,7 @@ describe("stowage --help", () => {
   it("names every command, and ends well", () => {
     expect(help.code).toBe(0);
     expect(names).toEqual(
-      "build attach copy publish index list inspect tree tag untag verify du gc repair reconcile convert probe serve login logout completion".split(
+      "build attach copy publish sync index list inspect tree tag untag verify du gc repair reconcile convert probe serve login logout completion".split(
         " ",
       ),
     );
@@ -94,6 +94,12 @@ describe("wrong usage ends with 2 and a line on stderr", () => {
     [["serve", "--memory", "--listen", "everywhere"], "HOST:PORT"],
     [["publish", "oci:a:b", "oci:c:d"], "no registry"],
     [["attach", "oci-archive:a.tar:v1", "x"], "archive"],
+    [["sync", "none.yaml"], "a target as well"],
+    [["sync", "none.yaml", "--tags", "x"], "--tags is for a sync from a source to a target"],
+    [["sync", "alpine", "oci:a", "--newest", "few"], "--newest"],
+    [["sync", "alpine", "oci:a", "--rename", "x"], "FROM=TO"],
+    [["sync", "alpine", "oci:a", "--frozen"], "a lock is for a sync file"],
+    [["sync", "alpine:3", "oci:a", "--tags", "x"], "names one image already"],
   ])("%j", async (args, text) => {
     const run = await stowage(args);
     expect(run.stderr).toContain(text);

@@ -16,6 +16,7 @@ import { publishCommand } from "./commands/publish.js";
 import { reconcileCommand } from "./commands/reconcile.js";
 import { repairCommand } from "./commands/repair.js";
 import { serveCommand } from "./commands/serve.js";
+import { syncCommand } from "./commands/sync.js";
 import { tagCommand, untagCommand } from "./commands/tag.js";
 import { treeCommand } from "./commands/tree.js";
 import { verifyCommand } from "./commands/verify.js";
@@ -26,6 +27,7 @@ export const commands: readonly AnyCommand[] = [
   attachCommand,
   copyCommand,
   publishCommand,
+  syncCommand,
   indexCommand,
   listCommand,
   inspectCommand,

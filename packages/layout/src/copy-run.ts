@@ -255,7 +255,9 @@ export class CopyRun {
         this.#bytes += bytes;
         this.#emit({ type: "bytes", descriptor, bytes });
       };
-      this.#arrived(descriptor, await this.#target.push(content, { ...options, signal, onBytes }));
+      const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
+      const { arrivals } = this.#options;
+      this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
     });
   }
 

@@ -1,3 +1,4 @@
+import type { Arrivals } from "./arrivals.js";
 import type { Abortable, Bytes, Presence, Source, Target } from "./content.js";
 import { CopyRun } from "./copy-run.js";
 import { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
@@ -44,6 +45,8 @@ export interface CopyOptions extends Abortable {
   readonly concurrency?: number;
   /** Look at everything a manifest points at, also where the target is `closed` and has the manifest. Default: false. */
   readonly forceRecursive?: boolean;
+  /** Shared with other copies into the same target that run at the same time: what one brings, the others find there. */
+  readonly arrivals?: Arrivals | undefined;
   /** The target has the root with all below it: somebody has just looked. Default: it is looked for. */
   readonly rootPresent?: boolean | undefined;
   /** Told what happens, in the order in which it happens. */

@@ -1,5 +1,6 @@
 export { ArchiveSource } from "./archive/archive-source.js";
 export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export { Arrivals } from "./arrivals.js";
 export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
 export { type ChainLink, chain } from "./chain.js";
 export type {
@@ -132,6 +133,7 @@ export {
   verified,
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
+export { forEachParallel } from "./parallel.js";
 export { type CopyPlan, type ForeseenContent, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";

@@ -10,6 +10,7 @@ import {
 import type { CredentialLookup, Credentials } from "./auth/credentials.js";
 import { type DockerConfiguration, dockerConfiguration } from "./auth/docker-config.js";
 import type { UploadOptions } from "./blob-upload.js";
+import { listRepositories } from "./catalog.js";
 import { Endpoint } from "./endpoint.js";
 import { fetchExternal } from "./external.js";
 import { Notices, type RegistryWarning } from "./http/notices.js";
@@ -80,6 +81,11 @@ export class RegistryClient {
       this.#repositories.set(name, found);
     }
     return found;
+  }
+
+  /** The names of the repositories of a registry, in bytewise order, as far as it tells them. Fails with `UNSUPPORTED` where it does not, and with `INVALID` where `host` is no host. */
+  async *repositories(host: string, options: Abortable = {}): AsyncIterable<string> {
+    yield* await listRepositories(this.#registry(parseReference(`${host}/any/name`).host), options);
   }
 
   /**

@@ -21,5 +21,12 @@ export { type PublishedReference, type PublishOptions, type PublishReport, publi
 export type { ReconciledList, RepositoryReconcileOptions, RepositoryReconcileReport } from "./reconcile.js";
 export { type Diagnostic, RegistryError } from "./registry-error.js";
 export { Repository } from "./repository.js";
+export type { SyncFailure } from "./sync/find-images.js";
+export { type LockFile, lockPath, readLock, type SyncLock } from "./sync/lock.js";
+export type { PrunedTag } from "./sync/prune.js";
+export { parseSyncFile, readSyncFile, type SyncItemValue, syncFileSchema, syncItem } from "./sync/read-file.js";
+export { type SyncOptions, type SyncReport, sync } from "./sync/sync.js";
+export type { SyncFile, SyncItem } from "./sync/sync-file.js";
+export type { SyncedImage } from "./sync/sync-image.js";
 export type { TransportOptions } from "./transport.js";
 export { type ResolvedLocation, resolveLocation, withSource, withTarget } from "./with-location.js";

@@ -10,7 +10,10 @@ const MAXIMUM_PAGES = 1000;
  * The answers of a listing, page by page. A page that was there before ends it. Fails with `LIMIT` after 1000 pages, with
  * `DENIED` where a page leads to another host, rather than to end early, and as {@link Endpoint.send} does. Whoever takes an answer reads or discards it.
  */
-export async function* pages(endpoint: Endpoint, first: RepositoryRequest): AsyncGenerator<Answer, void, undefined> {
+export async function* pages(
+  endpoint: Pick<Endpoint, "url" | "send">,
+  first: RepositoryRequest,
+): AsyncGenerator<Answer, void, undefined> {
   const seen = new Set<string>();
   let at: URL | undefined = typeof first.at === "string" ? endpoint.url(first.at) : first.at;
   for (let count = 0; at !== undefined; count++) {
