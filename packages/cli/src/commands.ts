@@ -1,6 +1,7 @@
 import type { AnyCommand } from "./command.js";
 import { attachCommand } from "./commands/attach.js";
 import { buildCommand } from "./commands/build.js";
+import { catCommand } from "./commands/cat.js";
 import { completionCommand } from "./commands/completion.js";
 import { convertCommand } from "./commands/convert.js";
 import { copyCommand } from "./commands/copy.js";
@@ -8,12 +9,14 @@ import { duCommand } from "./commands/du.js";
 import { gcCommand } from "./commands/gc.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
+import { listFilesCommand } from "./commands/ls-files.js";
 import { publishCommand } from "./commands/publish.js";
 import { reconcileCommand } from "./commands/reconcile.js";
 import { repairCommand } from "./commands/repair.js";
 import { serveCommand } from "./commands/serve.js";
 import { tagCommand, untagCommand } from "./commands/tag.js";
 import { treeCommand } from "./commands/tree.js";
+import { unpackCommand } from "./commands/unpack.js";
 import { verifyCommand } from "./commands/verify.js";
 
 /** Every command, in the order of the help. */
@@ -27,6 +30,9 @@ export const commands: readonly AnyCommand[] = [
   treeCommand,
   tagCommand,
   untagCommand,
+  unpackCommand,
+  catCommand,
+  listFilesCommand,
   verifyCommand,
   duCommand,
   gcCommand,

@@ -15,6 +15,11 @@ export {
 } from "./config.js";
 export type { BuildTarget, ContentWriter } from "./content-writer.js";
 export { type FileTreeOptions, fileTree } from "./file-tree.js";
+export { type CatOptions, cat } from "./files/cat.js";
+export type { ImageFile } from "./files/image-file.js";
+export { ImageFiles, type ImageFilesOptions } from "./files/image-files.js";
+export { type ListedFile, type ListFilesOptions, listFiles } from "./files/list-files.js";
+export { selectedEntries } from "./files/selected-entries.js";
 export { type BlockCompressor, GZIP_BLOCK_SIZE, type GzipOptions, gzip } from "./gzip.js";
 export { type Image, readImage } from "./image.js";
 export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";

@@ -1,13 +1,6 @@
-import {
-  type Abortable,
-  type Bytes,
-  OciError,
-  systemError,
-  systemErrorCode,
-  type TarReadHeader,
-} from "@stowage/layout";
+import { type Abortable, OciError, systemError, systemErrorCode, type TarReadHeader } from "@stowage/layout";
 import { entryParts, entryPath } from "../entry-path.js";
-import { readTar, type TarReadEntry } from "../tar-reader.js";
+import type { TarReadEntry } from "../tar-reader.js";
 import { FileWriter, type FileWriterOptions, type Written } from "./file-writer.js";
 import { join, type Keeping, type OpenDirectory, RootDirectory, release, statusOf } from "./root-directory.js";
 import { isSpecial } from "./special-files.js";
@@ -70,13 +63,14 @@ export class LayerWriter {
     this.#files.imply("", this.#what);
   }
 
-  /** Applies a layer, given as its tar; `what` names it in messages. */
-  async apply(tar: Bytes, what: string): Promise<void> {
+  /** Applies a layer; `what` names it in messages. */
+  async apply(entries: AsyncIterable<TarReadEntry>, what: string): Promise<void> {
     this.#marks = new Map();
     this.#what = what;
     const most = this.#options.entries ?? MAXIMUM_ENTRIES;
-    for await (const entry of readTar(tar, what, this.#options)) {
-      if (++this.#count > most) throw new OciError("LIMIT", `${what}: the image has more than ${most} entries`);
+    for await (const entry of entries) {
+      this.#options.signal?.throwIfAborted();
+      if (++this.#count > most) throw new OciError("LIMIT", `${what}: there are more than ${most} entries up to here`);
       try {
         await this.#add(entry);
       } catch (error) {

@@ -1,18 +1,14 @@
-import {
-  type Abortable,
-  type Bytes,
-  type Descriptor,
-  type Digest,
-  OciError,
-  type Platform,
-  type Source,
-} from "@stowage/layout";
+import type { Abortable, Descriptor, Platform, Source } from "@stowage/layout";
+import { ImageFiles } from "../files/image-files.js";
+import { selectedEntries } from "../files/selected-entries.js";
+import { Ignore } from "../ignore.js";
 import { readImage } from "../image.js";
-import { type LayerLimits, MAXIMUM_IMAGE_SIZE, openLayer } from "../open-layer.js";
+import type { LayerLimits } from "../open-layer.js";
+import { readLayers } from "../read-layers.js";
+import { readTar } from "../tar-reader.js";
 import { prepareDestination } from "./destination.js";
 import type { Written } from "./file-writer.js";
 import { LayerWriter, type LayerWriterOptions } from "./layer-writer.js";
-import { type ReadAhead, readAhead } from "./read-ahead.js";
 
 /** The options of {@link unpack}. */
 export interface UnpackOptions extends LayerWriterOptions, LayerLimits, Abortable {
@@ -20,6 +16,11 @@ export interface UnpackOptions extends LayerWriterOptions, LayerLimits, Abortabl
   readonly platform?: Platform | undefined;
   /** Let there be something in the directory; the image goes on top of it. Default: false. */
   readonly force?: boolean | undefined;
+  /**
+   * Only what matches one of these patterns, which mean what they do in a `.dockerignore` file, and the directories it is
+   * in. The layers are read twice then. Default: everything.
+   */
+  readonly files?: readonly string[] | undefined;
   /** Told of bytes of tar that were taken in. */
   readonly onBytes?: ((count: number) => void) | undefined;
 }
@@ -31,10 +32,6 @@ export interface UnpackResult extends Readonly<Written> {
   readonly directory: string;
   readonly layers: number;
 }
-
-/** How many layers are fetched and decompressed at once, and how many bytes of each are kept until it is its turn. */
-const LAYERS_AHEAD = 3;
-const BYTES_AHEAD = 16 * 1024 ** 2;
 
 /**
  * Unpacks an image into a directory, its layers one onto the other, as {@link LayerWriter} says. Layers are verified while
@@ -53,7 +50,15 @@ export async function unpack(
   const writer = new LayerWriter(destination.path, options);
   try {
     if (destination.isNew) writer.begin();
-    await applyLayers(source, image.layers, image.config.rootfs.diff_ids, writer, options);
+    if (options.files === undefined) {
+      for await (const { tar, what } of readLayers(source, image, options))
+        await writer.apply(readTar(tar, what, options), what);
+    } else {
+      const files = await ImageFiles.read(source, image, options);
+      const wanted = new Ignore(options.files);
+      const entries = selectedEntries(source, image, files, (path) => wanted.ignores(path), options);
+      await writer.apply(entries, `the image ${image.descriptor.digest}`);
+    }
     await writer.finish();
     destination.commit();
   } catch (error) {
@@ -63,43 +68,4 @@ export async function unpack(
     writer.close();
   }
   return { descriptor: image.descriptor, directory, layers: image.layers.length, ...writer.written };
-}
-
-async function applyLayers(
-  source: Source,
-  layers: readonly Descriptor[],
-  diffIds: readonly Digest[],
-  writer: LayerWriter,
-  options: UnpackOptions,
-): Promise<void> {
-  const count = counter(options);
-  const what = (at: number): string => `layer ${at + 1} of ${layers.length} (${(layers[at] as Descriptor).digest})`;
-  const open = (at: number): ReadAhead => {
-    const bytes = openLayer(source, layers[at] as Descriptor, what(at), { ...options, diffId: diffIds[at] });
-    return readAhead(count(bytes), BYTES_AHEAD);
-  };
-  const opened: ReadAhead[] = [];
-  try {
-    for (const at of layers.keys()) {
-      while (opened.length < Math.min(layers.length - at, LAYERS_AHEAD)) opened.push(open(at + opened.length));
-      await writer.apply(opened[0] as ReadAhead, what(at));
-      opened.shift();
-    }
-  } finally {
-    await Promise.all(opened.map((bytes) => bytes.giveUp()));
-  }
-}
-
-/** Counts the bytes of all layers: one small layer may stand in an image thousands of times. */
-function counter(options: UnpackOptions): (bytes: Bytes) => AsyncGenerator<Uint8Array, void, undefined> {
-  const most = options.size ?? MAXIMUM_IMAGE_SIZE;
-  let size = 0;
-  return async function* (bytes) {
-    for await (const chunk of bytes) {
-      size += chunk.byteLength;
-      if (size > most) throw new OciError("LIMIT", `the image unpacks to more than ${most} bytes`);
-      options.onBytes?.(chunk.byteLength);
-      yield chunk;
-    }
-  };
 }
