@@ -2,9 +2,11 @@ import type { AnyCommand } from "./command.js";
 import { attachCommand } from "./commands/attach.js";
 import { buildCommand } from "./commands/build.js";
 import { catCommand } from "./commands/cat.js";
+import { checkBaseCommand } from "./commands/check-base.js";
 import { completionCommand } from "./commands/completion.js";
 import { convertCommand } from "./commands/convert.js";
 import { copyCommand } from "./commands/copy.js";
+import { diffCommand } from "./commands/diff.js";
 import { duCommand } from "./commands/du.js";
 import { gcCommand } from "./commands/gc.js";
 import { inspectCommand } from "./commands/inspect.js";
@@ -33,6 +35,8 @@ export const commands: readonly AnyCommand[] = [
   unpackCommand,
   catCommand,
   listFilesCommand,
+  diffCommand,
+  checkBaseCommand,
   verifyCommand,
   duCommand,
   gcCommand,

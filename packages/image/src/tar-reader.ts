@@ -1,5 +1,6 @@
 import { type Abortable, type Bytes, OciError, TAR_BLOCK, TarHeaderReader, type TarReadHeader } from "@stowage/layout";
 import { ByteReader } from "./byte-reader.js";
+import { quoted } from "./entry-path.js";
 import { checkEntryName } from "./tar-header.js";
 
 /** An entry as it stands in an archive, with its body. */
@@ -36,7 +37,7 @@ export async function* readTar(
       if (header.size > 0 && header.type !== "file" && header.type !== "unknown") {
         throw new OciError(
           "INVALID",
-          `${what}: ${JSON.stringify(header.name)} is a ${header.type} and yet has ${header.size} bytes`,
+          `${what}: ${quoted(header.name)} is a ${header.type} and yet has ${header.size} bytes`,
         );
       }
       const end = input.position + header.size;
