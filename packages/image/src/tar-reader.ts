@@ -42,7 +42,9 @@ export async function* readTar(
       }
       const end = input.position + header.size;
       yield { header, body: input.until(end) };
-      await input.skip(end - input.position + padding(header.size));
+      await input.skip(end - input.position);
+      // umoci leaves out what fills the last block of an archive.
+      await input.skipAny(padding(header.size));
     }
     while (await input.fill()) input.drop();
   } finally {
