@@ -93,7 +93,7 @@ export class ImageFiles {
     const target = header.type === "hardlink" ? this.#findTarget(header) : undefined;
     const file = target?.node.file ?? this.#fileOf(header, entry, digest);
     if (name === undefined) this.#root.file = file;
-    else this.#put(path.parts.slice(0, -1), name, header, file, { ...options, target: target?.path });
+    else this.#put(path.parts.slice(0, -1), name, header, file, { ...options, target: target?.path ?? "" });
   }
 
   #put(
@@ -101,7 +101,7 @@ export class ImageFiles {
     name: string,
     header: TarReadHeader,
     file: Node["file"],
-    options: ImageFilesOptions & { readonly target: string | undefined },
+    options: ImageFilesOptions & { readonly target: string },
   ): void {
     const parent = this.#walk(parents, { make: true }) as Found;
     const into = parent.node.children as Map<string, Node>;
@@ -113,7 +113,8 @@ export class ImageFiles {
         "stands in it twice",
         "--allow-duplicates lets the last of them win, as other tools do.",
       );
-    if (options.target === join(parent.path, name)) throw this.#refused(header, "is a hard link to itself");
+    if (`${options.target}/`.startsWith(`${join(parent.path, name)}/`))
+      throw this.#refused(header, "is a hard link to what it takes the place of");
     if (isDirectory && known?.children !== undefined) {
       known.file = file;
       known.mark = this.#layer;

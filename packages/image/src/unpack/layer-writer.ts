@@ -144,8 +144,9 @@ export class LayerWriter {
     header: TarReadHeader,
     target: { readonly directory: OpenDirectory; readonly name: string },
   ): void {
-    if (join(directory.path, name) === join(target.directory.path, target.name))
-      throw this.#refused(header, "is a hard link to itself");
+    const to = join(target.directory.path, target.name);
+    if (`${to}/`.startsWith(`${join(directory.path, name)}/`))
+      throw this.#refused(header, "is a hard link to what it takes the place of");
     this.#make(directory, name, header, () => this.#files.makeHardlink(directory, name, target));
   }
 
