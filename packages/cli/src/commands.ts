@@ -9,6 +9,7 @@ import { copyCommand } from "./commands/copy.js";
 import { diffCommand } from "./commands/diff.js";
 import { duCommand } from "./commands/du.js";
 import { gcCommand } from "./commands/gc.js";
+import { indexCommand } from "./commands/image-index.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { listFilesCommand } from "./commands/ls-files.js";
@@ -27,6 +28,7 @@ export const commands: readonly AnyCommand[] = [
   attachCommand,
   copyCommand,
   publishCommand,
+  indexCommand,
   listCommand,
   inspectCommand,
   treeCommand,
