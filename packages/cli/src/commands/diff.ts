@@ -89,7 +89,7 @@ const SIGNS = { added: "+", removed: "-", content: "~", changed: "~", compressio
 const LAYER_CHANGES: Readonly<Record<LayerChange["change"], string>> = {
   added: "",
   removed: "",
-  content: " (other content)",
+  content: " (another tar)",
   compression: " (same content, other compression)",
   description: " (same bytes, described in another way)",
 };
