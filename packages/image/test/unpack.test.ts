@@ -179,6 +179,23 @@ describe("unpacking an image", () => {
   });
 });
 
+it("a layer that never comes does not keep the refusal of one before it", async () => {
+  const { store, descriptor } = await imageOf([[file("../bad", "x")], [file("never", "x")]]);
+  const { layers } = await readImage(store, descriptor, undefined);
+  const slow = Object.assign(Object.create(store), {
+    resolve: store.resolve.bind(store),
+    async *fetch(content: (typeof layers)[number], options: { signal?: AbortSignal } = {}) {
+      if (content.digest !== layers[1]?.digest) yield* store.fetch(content, options);
+      else
+        await new Promise((_resolve, reject) => {
+          options.signal?.addEventListener("abort", () => reject(options.signal?.reason));
+        });
+    },
+  }) as typeof store;
+  const to = join(await temporaryDirectory(), "rootfs");
+  await expect(unpack(slow, descriptor, to)).rejects.toThrow(/leads upwards/);
+});
+
 describe("whiteouts", () => {
   const below_ = [
     directory("d", { mode: 0o700 }),
