@@ -167,7 +167,7 @@ export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
-export { IndexedSource } from "./store/indexed-source.js";
+export { type CheckOptions, IndexedSource } from "./store/indexed-source.js";
 export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/indexed-target.js";
 export { Layout, type LayoutOptions } from "./store/layout.js";
 export { MemoryStore } from "./store/memory.js";

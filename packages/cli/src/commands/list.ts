@@ -1,8 +1,16 @@
-import { danglingReferrers, formatLocation, IndexedSource, type ListedTag, type Location, list } from "@stowage/layout";
+import {
+  danglingReferrers,
+  formatLocation,
+  IndexedSource,
+  type ListedTag,
+  type Location,
+  list,
+  type Source,
+} from "@stowage/layout";
 import { type OpenOptions, withSource } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions } from "../locations.js";
-import { printJson, printLines, table } from "../output.js";
+import { count, note, printJson, printLines, table } from "../output.js";
 
 export const listCommand = defineCommand({
   command: ["list <location>", "ls"],
@@ -27,9 +35,15 @@ export const listCommand = defineCommand({
     const location = locationArgument(args.location);
     if (args.dangling) return listDangling(location, openOptions(args, context.signal), args, context);
     const details = args.details ?? location.kind !== "registry";
-    const tags = await withSource(location, openOptions(args, context.signal), (source) =>
-      list(source, { namesOnly: !details, signal: context.signal }),
-    );
+    const [tags, dangling] = await withSource(location, openOptions(args, context.signal), async (source) => [
+      await list(source, { namesOnly: !details, signal: context.signal }),
+      details && !args.json && !args.quiet ? await countDangling(source, context) : 0,
+    ]);
+    if (dangling > 0)
+      note(
+        context,
+        `${count(dangling, "referrer")} of images that are not here: stowage list ${args.location} --dangling`,
+      );
     if (args.json) printJson(context, tags);
     else if (args.quiet || !details)
       printLines(
@@ -63,6 +77,16 @@ function printTags(context: Context, tags: readonly ListedTag[]): void {
     `${of?.role} of ${of?.subject}`,
   ]);
   if (others.length > 0) printLines(context, table([["LEGACY TAG", "DIGEST", "WHAT"], ...others]));
+}
+
+/** Every referrer has to be read for it, so of a layout that has thousands of them only `--dangling` tells. */
+const MANY_ENTRIES = 5_000;
+
+async function countDangling(source: Source, context: Context): Promise<number> {
+  if (!(source instanceof IndexedSource)) return 0;
+  const { manifests } = await source.index({ signal: context.signal });
+  if (manifests.length > MANY_ENTRIES) return 0;
+  return (await danglingReferrers(source, { signal: context.signal })).length;
 }
 
 async function listDangling(

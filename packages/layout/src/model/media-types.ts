@@ -61,4 +61,14 @@ export const annotationKeys = {
   olaregSubject: "org.olareg.referrer.subject",
   /** olareg's mark on an index.json whose referrers are kept its way. */
   olaregConvert: "org.olareg.referrer.convert",
+  /** The keys of image-spec pull request 1171: on a list of referrers or, in its other reading, on a referrer itself. */
+  proposedSubject: "org.opencontainers.image.referrer.subject",
+  proposedConvert: "org.opencontainers.image.referrer.convert",
+  /** What an entry is for the image of the same name, as `cosign save` and hauler write it. */
+  kind: "kind",
+  haulerSubject: "hauler.dev/subject-digest",
+  containerdSubject: "io.containerd.manifest.subject",
+  /** BuildKit's mark on an attestation among the children of an index, and the sibling it attests. */
+  referenceType: "vnd.docker.reference.type",
+  referenceDigest: "vnd.docker.reference.digest",
 } as const;

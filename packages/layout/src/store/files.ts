@@ -57,18 +57,22 @@ export async function* readChunks(
   }
 }
 
+/** The memory that small files are read into. */
+let scratch = Buffer.alloc(0);
+
 /**
- * The bytes of a regular file of `size` bytes, in one go and without giving way to anything else: for a file of a few
+ * The bytes of a regular file of at most `limit` bytes, in one go and without giving way to anything else: for a file of a few
  * kilobytes, of which thousands are read, that takes a tenth of the time. Undefined where it is no such file, for whatever reason.
  */
-export function readAtOnce(path: string, size: number): Uint8Array | undefined {
+export function readAtOnce(path: string, limit: number): Uint8Array | undefined {
   let file: number | undefined;
   try {
     file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
-    const stat = fstatSync(file);
-    if (!stat.isFile() || stat.size !== size) return undefined;
-    const buffer = Buffer.allocUnsafeSlow(size);
-    return readSync(file, buffer, 0, size, 0) === size ? buffer : undefined;
+    if (!fstatSync(file).isFile()) return undefined;
+    if (scratch.length <= limit) scratch = Buffer.allocUnsafeSlow(limit + 1);
+    // One byte more than is allowed tells a file that is larger.
+    const size = readSync(file, scratch, 0, limit + 1, 0);
+    return size <= limit ? Buffer.from(scratch.subarray(0, size)) : undefined;
   } catch {
     return undefined;
   } finally {
@@ -164,6 +168,24 @@ export async function* inLargeChunks(stream: Bytes): AsyncGenerator<Uint8Array, 
 export async function writeFully(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
   for (let at = 0; at < chunk.byteLength; ) {
     at += (await handle.write(chunk, at, chunk.byteLength - at, position + at)).bytesWritten;
+  }
+}
+
+/** Writes a new file and waits until it is on the disk. */
+export function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
+  return writeNewFile(path, async (handle) => {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  });
+}
+
+/** Makes a file, lets `write` fill it, and closes it. */
+export async function writeNewFile(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+  const handle = await open(path, "w");
+  try {
+    await write(handle);
+  } finally {
+    await handle.close();
   }
 }
 

@@ -15,6 +15,12 @@ const REMEMBERED_MANIFESTS = 50_000;
 /** How many manifests are read at once. */
 const BATCH = 16;
 
+/** The options of {@link IndexedSource.check}. */
+export interface CheckOptions extends Abortable {
+  /** Told the number of bytes as they are read. */
+  readonly onBytes?: ((count: number) => void) | undefined;
+}
+
 /** What a search for referrers needs to know of a manifest. */
 interface Facts {
   readonly subject: Digest | undefined;
@@ -36,6 +42,16 @@ export abstract class IndexedSource implements Source {
   /** The size in bytes of the blob with this digest, or undefined where it is not there. */
   abstract size(digest: Digest): Promise<number | undefined>;
   abstract fetch(descriptor: Descriptor, options?: FetchOptions): AsyncIterable<Uint8Array>;
+
+  /** The verified bytes of small content, where they can be had at once; undefined tells nothing. */
+  peek(_digest: Digest): Uint8Array | undefined {
+    return undefined;
+  }
+
+  /** Reads content to see whether it is what the descriptor says. Fails as {@link fetch} does. */
+  async check(descriptor: Descriptor, options: CheckOptions = {}): Promise<void> {
+    for await (const chunk of this.fetch(descriptor, options)) options.onBytes?.(chunk.byteLength);
+  }
 
   /**
    * The part of the index that can matter to a reference: for its `entry`, or for the `referrers` of a digest. A source that
