@@ -13,7 +13,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
     "@stowage/layout": true,
     "fast-glob": ["mapping.ts"],
     fflate: ["gzip.ts", "gzip-worker.ts"],
-    "tar-stream": ["tar-reader.ts", "tar.ts"],
+    fzstd: ["zstd.ts"],
   },
   "packages/registry/src": {
     "@stowage/layout": true,

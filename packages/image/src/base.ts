@@ -1,21 +1,5 @@
-import {
-  type Abortable,
-  type Descriptor,
-  formatDescriptor,
-  formatPlatform,
-  hostPlatform,
-  isImageConfigType,
-  isIndexType,
-  matchesPlatform,
-  mediaTypes,
-  OciError,
-  type Platform,
-  readBytes,
-  readManifest,
-  type Source,
-  selectPlatform,
-} from "@stowage/layout";
-import { type ImageConfig, parseConfig, platformOf } from "./config.js";
+import { type Abortable, type Descriptor, mediaTypes, type Platform, type Source } from "@stowage/layout";
+import { type Image, readImage } from "./image.js";
 
 /** The image to build on. */
 export interface BaseImage {
@@ -27,52 +11,11 @@ export interface BaseImage {
 }
 
 /** A base image that was found and read. */
-export interface ReadBase {
-  /** Of the image itself, also where it was found through an index. */
-  readonly descriptor: Descriptor;
-  readonly config: ImageConfig;
-  readonly layers: readonly Descriptor[];
-}
+export type ReadBase = Image;
 
-/**
- * Finds the image for the wanted platform and reads its configuration; without a wanted platform an index gives the image
- * for Linux on this machine's processor. Fails with `NOT_FOUND` where there is no such image, with `INVALID` where it is an
- * artifact or where its layers and diff_ids do not match up.
- */
-export async function readBase(
-  base: BaseImage,
-  wanted: Platform | undefined,
-  options: Abortable = {},
-): Promise<ReadBase> {
-  const { source } = base;
-  const root = typeof base.reference === "string" ? await source.resolve(base.reference, options) : base.reference;
-  const isIndex = isIndexType(root.mediaType);
-  const selected = isIndex ? await selectPlatform(source, root, wanted ?? hostPlatform(), options) : root;
-  const { descriptor, manifest } = await readManifest(source, selected, options);
-  const where = `the base image ${descriptor.digest} of ${source.name}`;
-  if (manifest.kind !== "image" || !isImageConfigType(manifest.config.mediaType)) {
-    throw new OciError(
-      "INVALID",
-      `${where} is no container image: ${manifest.kind === "image" ? `its config is ${manifest.config.mediaType}` : formatDescriptor(descriptor)}`,
-    );
-  }
-  const config = parseConfig(
-    await readBytes(source, manifest.config, options),
-    `the config ${manifest.config.digest} of ${where}`,
-  );
-  if (wanted !== undefined && !matchesPlatform(platformOf(config), wanted)) {
-    throw new OciError(
-      "NOT_FOUND",
-      `${where} is for ${formatPlatform(platformOf(config))}, not for ${formatPlatform(wanted)}`,
-    );
-  }
-  if (config.rootfs.diff_ids.length !== manifest.layers.length) {
-    throw new OciError(
-      "INVALID",
-      `${where} has ${manifest.layers.length} layers, but its config names ${config.rootfs.diff_ids.length}`,
-    );
-  }
-  return { descriptor, config, layers: manifest.layers };
+/** Finds and reads the base image, as {@link readImage} does. */
+export function readBase(base: BaseImage, wanted: Platform | undefined, options: Abortable = {}): Promise<ReadBase> {
+  return readImage(base.source, base.reference, wanted, { ...options, role: "base image" });
 }
 
 /**

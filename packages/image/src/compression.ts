@@ -63,7 +63,8 @@ export async function* gunzip(
   }
 }
 
-async function* through(
+/** What a transform makes of the bytes. */
+export async function* through(
   bytes: Bytes,
   transform: NodeJS.ReadWriteStream,
   { signal }: Abortable,

@@ -1,6 +1,7 @@
 export type { BaseImage } from "./base.js";
 export { type BuildEvent, type BuildOptions, type BuildResult, build } from "./build.js";
 export { type BuildDestination, type BuildIntoOptions, buildInto } from "./build-into.js";
+export { type BaseCheck, checkBase, type RecordedBase, recordedBase } from "./check-base.js";
 export { type Compression, compress, compressions, layerMediaType } from "./compression.js";
 export {
   type ConfigChanges,
@@ -14,8 +15,24 @@ export {
   platformOf,
 } from "./config.js";
 export type { BuildTarget, ContentWriter } from "./content-writer.js";
+export type { FileAspect, FileChange } from "./diff/compare-files.js";
+export type { FieldChange } from "./diff/compare-json.js";
+export {
+  type Compared,
+  type DiffOptions,
+  diff,
+  type ImageDiff,
+  type IndexDiff,
+  type LayerChange,
+} from "./diff/diff.js";
 export { type FileTreeOptions, fileTree } from "./file-tree.js";
+export { type CatOptions, cat } from "./files/cat.js";
+export type { ImageFile } from "./files/image-file.js";
+export { ImageFiles, type ImageFilesOptions } from "./files/image-files.js";
+export { type ListedFile, type ListFilesOptions, listFiles } from "./files/list-files.js";
+export { selectedEntries } from "./files/selected-entries.js";
 export { type BlockCompressor, GZIP_BLOCK_SIZE, type GzipOptions, gzip } from "./gzip.js";
+export { type Image, readImage } from "./image.js";
 export {
   type AddToIndexOptions,
   addToIndex,
@@ -29,7 +46,14 @@ export type { IndexPart } from "./index-entries.js";
 export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";
 export { type LowerEntry, type LowerPath, LowerPaths } from "./lower-paths.js";
 export { type FileMapping, parseMapping } from "./mapping.js";
+export { type LayerLimits, type OpenLayerOptions, openLayer } from "./open-layer.js";
 export { type TarEntry, type WriteTarOptions, writeTar } from "./tar.js";
 export type { TarHeader } from "./tar-header.js";
-export { checkTar, readTar, type TarReadEntry, type TarReadHeader } from "./tar-reader.js";
+export { checkTar, readTar, type TarReadEntry } from "./tar-reader.js";
+export type { ExtendedAttributes } from "./unpack/attributes.js";
+export type { Written } from "./unpack/file-writer.js";
+export { type IdRange, type Owners, parseIdRange } from "./unpack/owners.js";
+export { type SpecialFiles, specialFiles } from "./unpack/special-files.js";
+export { type UnpackOptions, type UnpackResult, unpack } from "./unpack/unpack.js";
 export { type Work, WorkerPool } from "./worker-pool.js";
+export { unzstd } from "./zstd.js";

@@ -1,5 +1,5 @@
-import { type Abortable, type Bytes, type Descriptor, mediaTypes, OciError, type Source } from "@stowage/layout";
-import { gunzip } from "./compression.js";
+import { type Abortable, type Descriptor, OciError, type Source } from "@stowage/layout";
+import { openLayer } from "./open-layer.js";
 import { readTar } from "./tar-reader.js";
 
 /** What is known of an entry of a layer below. */
@@ -114,7 +114,9 @@ export class LowerPaths {
     const what = `the layer ${layer.digest}`;
     const entries: LowerEntry[] = [];
     const parents = new Set<string>();
-    for await (const { header } of readTar(openLayer(source, layer, what, options), what, options)) {
+    // Names are all that is kept of it, so however much it unpacks to takes nothing but time.
+    const tar = openLayer(source, layer, what, { ...options, ratio: Number.MAX_SAFE_INTEGER });
+    for await (const { header } of readTar(tar, what, options)) {
       const name = normalize(header.name);
       if (name === undefined) continue;
       const slash = name.lastIndexOf("/") + 1;
@@ -149,15 +151,6 @@ export class LowerPaths {
     const prefix = name === "" ? "" : `${name}/`;
     for (const path of this.#paths.keys()) if (path.startsWith(prefix)) this.#paths.delete(path);
   }
-}
-
-function openLayer(source: Pick<Source, "fetch">, layer: Descriptor, what: string, options: Abortable): Bytes {
-  const bytes = source.fetch(layer, options);
-  if (/[+.]gzip$/.test(layer.mediaType)) return gunzip(bytes, what, options);
-  if (layer.mediaType === mediaTypes.layer || layer.mediaType === mediaTypes.dockerLayer) return bytes;
-  throw new OciError("UNSUPPORTED", `cannot look into ${what}: it is ${layer.mediaType}`, {
-    hint: "Files can be put on layers of plain tar or gzip.",
-  });
 }
 
 /** A name without `./` in front and slashes at the ends; undefined where it leads out. */

@@ -1,5 +1,13 @@
 export { ArchiveSource } from "./archive/archive-source.js";
 export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export {
+  decodeTarName,
+  encodeTarName,
+  TAR_BLOCK,
+  type TarBlock,
+  TarHeaderReader,
+  type TarReadHeader,
+} from "./archive/tar-header.js";
 export { Arrivals } from "./arrivals.js";
 export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
 export { type ChainLink, chain } from "./chain.js";
