@@ -9,7 +9,7 @@ describe("stowage --help", () => {
   it("names every command, and ends well", () => {
     expect(help.code).toBe(0);
     expect(names).toEqual(
-      "build attach copy publish list inspect tree tag untag verify du gc repair reconcile convert serve completion".split(
+      "build attach copy publish index list inspect tree tag untag verify du gc repair reconcile convert serve completion".split(
         " ",
       ),
     );
@@ -29,6 +29,27 @@ describe("stowage --help", () => {
     const examples = page.stdout.slice(page.stdout.indexOf("Examples:"));
     expect(examples.match(new RegExp(`stowage ((cp|push|pull|ls) |${name} )`, "g"))?.length).toBeGreaterThanOrEqual(2);
   });
+
+  it.each([["index", "create merge add remove list"]])(
+    "%s --help names its commands, each with a page of its own",
+    async (group, commands) => {
+      const page = await stowage([group, "--help"]);
+      expect(
+        [
+          ...page.stdout
+            .slice(0, page.stdout.indexOf("Examples:"))
+            .matchAll(new RegExp(`^ {2}stowage ${group} ([a-z]+)`, "gm")),
+        ].map((match) => match[1]),
+      ).toEqual(commands.split(" "));
+      for (const name of commands.split(" ")) {
+        const { code, stdout } = await stowage([group, name, "--help"]);
+        expect(code).toBe(0);
+        expect(
+          stdout.slice(stdout.indexOf("Examples:")).match(new RegExp(`stowage ${group} ${name} `, "g"))?.length,
+        ).toBeGreaterThanOrEqual(2);
+      }
+    },
+  );
 
   it("prints the version of the package", async () => {
     const { version } = JSON.parse(readFileSync(new URL("../../packages/cli/package.json", import.meta.url), "utf8"));
@@ -66,6 +87,9 @@ describe("wrong usage ends with 2 and a line on stderr", () => {
     [["build", "x", "-t", "oci:a:b", "--annotation", "novalue"], "KEY=VALUE"],
     [["build", "x", "-t", "oci:a:b", "--created", "yesterday"], "yesterday"],
     [["build", "x", "-t", "oci:a:b", "--cmd", "--version"], "cmd"],
+    [["index"], "create, merge"],
+    [["index", "merge", "oci:a"], "--target"],
+    [["index", "add", "oci:a:b", "oci:c", "oci:d", "--platform", "linux/arm"], "one image"],
     [["serve"], "--memory"],
     [["serve", "--memory", "--listen", "everywhere"], "HOST:PORT"],
     [["publish", "oci:a:b", "oci:c:d"], "no registry"],

@@ -56,6 +56,41 @@ export function defineCommand<T>(command: Command<T>): AnyCommand {
   };
 }
 
+/** A group of commands under one name: `stowage index create`, `stowage index merge`. */
+export interface CommandGroup {
+  readonly command: string;
+  readonly describe: string;
+  readonly commands: readonly AnyCommand[];
+}
+
+/** Turns a {@link CommandGroup} into a command of the table. */
+export function defineGroup({ command, describe, commands }: CommandGroup): AnyCommand {
+  const examples = commands.flatMap((one) => one.examples.slice(0, 1));
+  return {
+    command,
+    describe,
+    examples,
+    module: (context, end) => ({
+      command,
+      describe,
+      builder: (yargs) => {
+        let group: Argv<unknown> = yargs;
+        for (const one of commands) group = group.command(one.module(context, end) as never);
+        return group
+          .example(examples.map(([line, text]): [string, string] => [line, text]))
+          .demandCommand(1, `Name one of ${commands.map(nameOf).join(", ")}.`)
+          .strict();
+      },
+      handler: () => {},
+    }),
+  };
+}
+
+function nameOf({ command }: AnyCommand): string {
+  const [first] = [command].flat();
+  return String(first).split(" ", 1)[0] as string;
+}
+
 /** The command line itself is wrong. Ends with exit code 2. */
 export class UsageError extends OciError {
   constructor(message: string, options?: OciErrorOptions) {

@@ -7,6 +7,7 @@ import { convertCommand } from "./commands/convert.js";
 import { copyCommand } from "./commands/copy.js";
 import { duCommand } from "./commands/du.js";
 import { gcCommand } from "./commands/gc.js";
+import { indexCommand } from "./commands/image-index.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { listFilesCommand } from "./commands/ls-files.js";
@@ -25,6 +26,7 @@ export const commands: readonly AnyCommand[] = [
   attachCommand,
   copyCommand,
   publishCommand,
+  indexCommand,
   listCommand,
   inspectCommand,
   treeCommand,

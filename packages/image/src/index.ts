@@ -22,6 +22,16 @@ export { type ListedFile, type ListFilesOptions, listFiles } from "./files/list-
 export { selectedEntries } from "./files/selected-entries.js";
 export { type BlockCompressor, GZIP_BLOCK_SIZE, type GzipOptions, gzip } from "./gzip.js";
 export { type Image, readImage } from "./image.js";
+export {
+  type AddToIndexOptions,
+  addToIndex,
+  createIndex,
+  type IndexOptions,
+  type IndexReport,
+  mergeIndexes,
+  removeFromIndex,
+} from "./image-index.js";
+export type { IndexPart } from "./index-entries.js";
 export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";
 export { type LowerEntry, type LowerPath, LowerPaths } from "./lower-paths.js";
 export { type FileMapping, parseMapping } from "./mapping.js";

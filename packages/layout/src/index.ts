@@ -174,6 +174,7 @@ export { MemoryStore } from "./store/memory.js";
 export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/oddities.js";
 export type { ListedItem } from "./store/referrer-survey.js";
 export type { SweepOptions, SweepReport, SweptBlob, SweptFile } from "./store/sweep.js";
+export { Union } from "./store/union.js";
 export { type TreeNode, tree } from "./tree.js";
 export {
   type Finding,

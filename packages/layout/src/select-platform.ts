@@ -79,10 +79,14 @@ export async function platformOfConfig(
   const { architecture, os, variant } = value;
   if (typeof architecture !== "string" || typeof os !== "string" || architecture === "" || os === "") return undefined;
   const version = value["os.version"];
+  const features = value["os.features"];
   return {
     architecture,
     os,
     ...(typeof variant === "string" && variant !== "" ? { variant } : {}),
     ...(typeof version === "string" && version !== "" ? { "os.version": version } : {}),
+    ...(Array.isArray(features) && features.length > 0 && features.every((one) => typeof one === "string")
+      ? { "os.features": features }
+      : {}),
   };
 }
