@@ -10,6 +10,9 @@ export {
 } from "./archive/tar-header.js";
 export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
 export { type ChainLink, chain } from "./chain.js";
+export { ByteReader } from "./compression/byte-reader.js";
+export { decompress } from "./compression/decompress.js";
+export { gunzip } from "./compression/gzip.js";
 export type {
   Abortable,
   Bytes,
