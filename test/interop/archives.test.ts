@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import type { CopyReport, Inspection } from "@stowage/layout";
 import { beforeAll, describe, expect, it } from "vitest";
 import { stowage, stowageJson } from "../cli/stowage.js";
@@ -5,6 +6,7 @@ import { attachAll, type Graph, type SmallImage, smallImage, stowageGraph } from
 import { needs, run, runJson } from "./peers.js";
 import { type PeerRegistry, startDockerRegistry } from "./registries.js";
 
+const command = new URL("../../packages/cli/bin/stowage.js", import.meta.url);
 let image: SmallImage;
 let graph: Graph;
 let started: Promise<PeerRegistry> | undefined;
@@ -80,6 +82,37 @@ describe("an oci-archive that a peer writes", () => {
     ];
     await run("oras", backup, here());
     expect(await stowageGraph(image.directory, "oci-archive:by-oras.tar:v1")).toEqual(graph);
+  });
+});
+
+describe("a docker-archive that a peer writes", () => {
+  it("with skopeo is read by us: the same config values, and layers that are what they say", async (context) => {
+    needs(context, "skopeo");
+    await skopeo("oci:out:v1", "docker-archive:by-skopeo.docker.tar:docker.io/acme/app:v1");
+    await copy("docker-archive:by-skopeo.docker.tar:v1", "oci:from-docker:v1");
+    const [before, after] = [await inspect("oci:out:v1"), await inspect("oci:from-docker:v1")];
+    expect(after.diffIds).toEqual(before.diffIds);
+    expect(after.platform).toEqual(before.platform);
+    expect((await stowage(["verify", "oci:from-docker", "--full"], here())).code).toBe(0);
+  });
+
+  it("with skopeo and gzip goes through a pipe into a layout", async (context) => {
+    needs(context, "skopeo");
+    needs(context, "gzip");
+    await skopeo("oci:out:v1", "docker-archive:piped.tar:docker.io/acme/app:v1");
+    const script = `gzip -c piped.tar | "$0" "$1" copy docker-archive:- oci:from-pipe:v1 --quiet`;
+    await run("sh", ["-c", script, process.execPath, fileURLToPath(command)], here());
+    expect((await inspect("oci:from-pipe:v1")).diffIds).toEqual((await inspect("oci:out:v1")).diffIds);
+  });
+
+  it("with crane is read by us with the layers as they were in the registry", async (context) => {
+    needs(context, "crane");
+    const { host } = await registryOrSkip(context);
+    await copy("oci:out:v1", `${host}/for/crane:v1`);
+    await run("crane", ["pull", "--insecure", `${host}/for/crane:v1`, "by-crane.tar"], here());
+    await copy("docker-archive:by-crane.tar", "oci:crane-archive:v1");
+    const [before, after] = [await inspect("oci:out:v1"), await inspect("oci:crane-archive:v1")];
+    expect(after.layers?.map(({ digest }) => digest)).toEqual(before.layers?.map(({ digest }) => digest));
   });
 });
 

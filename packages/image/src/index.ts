@@ -56,4 +56,3 @@ export { type IdRange, type Owners, parseIdRange } from "./unpack/owners.js";
 export { type SpecialFiles, specialFiles } from "./unpack/special-files.js";
 export { type UnpackOptions, type UnpackResult, unpack } from "./unpack/unpack.js";
 export { type Work, WorkerPool } from "./worker-pool.js";
-export { unzstd } from "./zstd.js";

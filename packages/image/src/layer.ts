@@ -6,12 +6,13 @@ import {
   type Bytes,
   type Descriptor,
   type Digest,
+  gunzip,
   Hasher,
   mediaTypes,
   OciError,
   systemError,
 } from "@stowage/layout";
-import { type Compression, compress, gunzip, layerMediaType } from "./compression.js";
+import { type Compression, compress, layerMediaType } from "./compression.js";
 import type { ContentWriter } from "./content-writer.js";
 import { type FileTreeOptions, fileTree } from "./file-tree.js";
 import type { LowerEntry } from "./lower-paths.js";

@@ -1,5 +1,12 @@
-import { type Abortable, type Bytes, OciError, TAR_BLOCK, TarHeaderReader, type TarReadHeader } from "@stowage/layout";
-import { ByteReader } from "./byte-reader.js";
+import {
+  type Abortable,
+  ByteReader,
+  type Bytes,
+  OciError,
+  TAR_BLOCK,
+  TarHeaderReader,
+  type TarReadHeader,
+} from "@stowage/layout";
 import { quoted } from "./entry-path.js";
 import { checkEntryName } from "./tar-header.js";
 

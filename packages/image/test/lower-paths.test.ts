@@ -1,10 +1,9 @@
 import { chmod, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { isOciError, MemoryStore, mediaTypes } from "@stowage/layout";
+import { gunzip, isOciError, MemoryStore, mediaTypes } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { build } from "../src/build.js";
-import { gunzip } from "../src/compression.js";
 import { type FileTreeOptions, fileTree } from "../src/file-tree.js";
 import { type LowerEntry, LowerPaths } from "../src/lower-paths.js";
 import { type TarEntry, writeTar } from "../src/tar.js";

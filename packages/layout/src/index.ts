@@ -11,6 +11,9 @@ export {
 export { Arrivals } from "./arrivals.js";
 export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
 export { type ChainLink, chain } from "./chain.js";
+export { ByteReader } from "./compression/byte-reader.js";
+export { decompress } from "./compression/decompress.js";
+export { gunzip } from "./compression/gzip.js";
 export type {
   Abortable,
   Bytes,

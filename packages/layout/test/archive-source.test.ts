@@ -2,6 +2,7 @@ import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { ArchiveSource, descriptorOf, digestOf, mediaTypes, verify } from "@stowage/layout";
+import { zipSync } from "fflate";
 import { describe, expect, it } from "vitest";
 import { blobName, bytesOf, failure, manifestBytes, named, temporaryDirectory, utf8 } from "./support.js";
 import { type TarMember, tarOf } from "./tar.js";
@@ -135,6 +136,51 @@ describe("an archive that others wrote is read", () => {
   });
 });
 
+describe("a layout in a compressed archive is read", () => {
+  const files = layoutFiles({ manifests: [entry] }, [config, manifest]);
+  const named = Object.fromEntries(files.map(({ name, content }) => [name, Buffer.from(content as string)]));
+
+  it.each([
+    ["gzip", gzipSync(tarOf(files))],
+    [
+      "gzip of several members",
+      Buffer.concat([gzipSync(tarOf(files).subarray(0, 700)), gzipSync(tarOf(files).subarray(700))]),
+    ],
+    ["zstd", zstdOf(tarOf(files))],
+    ["a zip", zipSync(named)],
+    ["a zip without compression", zipSync(named, { level: 0 })],
+    ["a zip in a zstd", zstdOf(zipSync(named))],
+  ])("%s", async (_what, bytes) => {
+    expect(await reads(await archiveOf(bytes))).toBe(true);
+  });
+
+  it("from an offset in a zip", async () => {
+    const source = await ArchiveSource.open(await archiveOf(zipSync(named)));
+    expect((await bytesOf(source.fetch(entry, { from: 10 }))).equals(manifest.subarray(10))).toBe(true);
+    await source.close();
+  });
+
+  it("but not where a member of a zip is damaged", async () => {
+    const zip = zipSync(named, { level: 0 });
+    const at = Buffer.from(zip).indexOf(Buffer.from(manifest));
+    const source = await ArchiveSource.open(await archiveOf(damaged(zip, at + 5)));
+    await failure(bytesOf(source.fetch(entry)), "MISMATCH");
+    await source.close();
+  });
+});
+
+/** The bytes as zstd: blocks that are not compressed, which needs no compressor. */
+function zstdOf(bytes: Uint8Array): Buffer {
+  const parts = [Buffer.from("28b52ffd0058", "hex")];
+  for (let at = 0; at < bytes.byteLength || at === 0; at += 65_536) {
+    const block = bytes.subarray(at, at + 65_536);
+    const header = Buffer.alloc(3);
+    header.writeUIntLE((block.byteLength << 3) | (at + 65_536 >= bytes.byteLength ? 1 : 0), 0, 3);
+    parts.push(header, Buffer.from(block));
+  }
+  return Buffer.concat(parts);
+}
+
 describe("an archive is refused", () => {
   const files = layoutFiles({ manifests: [entry] }, [config, manifest]);
   const whole = tarOf(files);
@@ -142,9 +188,11 @@ describe("an archive is refused", () => {
   it.each<[string, Uint8Array | readonly TarMember[], "INVALID" | "UNSUPPORTED" | "LIMIT"]>([
     ["that is empty", new Uint8Array(), "INVALID"],
     ["that is text", utf8("this is no tar\n".repeat(100)), "INVALID"],
-    ["that is compressed with gzip", gzipSync(whole), "UNSUPPORTED"],
-    ["that is compressed with zstd", Buffer.from("28b52ffd000000000000", "hex"), "UNSUPPORTED"],
-    ["that is a zip", Buffer.from("504b03040000000000", "hex"), "UNSUPPORTED"],
+    ["that is damaged gzip", damaged(gzipSync(whole), 40), "INVALID"],
+    ["that is damaged zstd", Buffer.from("28b52ffd000000000000", "hex"), "INVALID"],
+    ["that is a zip without a directory", Buffer.from("504b03040000000000", "hex"), "INVALID"],
+    ["that is a zip with a name that leads out of it", zipSync({ "../oci-layout": utf8("{}") }), "INVALID"],
+    ["that is a zip without a layout in it", zipSync({ "README.md": utf8("# hi") }), "INVALID"],
     ["that is cut in a header", whole.subarray(0, 700), "INVALID"],
     ["that is cut in a content", whole.subarray(0, 520), "INVALID"],
     ["whose header is damaged", damaged(whole, 20), "INVALID"],

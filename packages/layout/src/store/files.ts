@@ -39,21 +39,31 @@ export async function* readChunks(
   handle: FileHandle,
   from = 0,
   signal?: AbortSignal,
-  end = Number.POSITIVE_INFINITY,
+  end?: number,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
-    for (let position = from; position < end; ) {
-      signal?.throwIfAborted();
-      // A small file gets a small buffer: thousands of manifests in large ones would keep the garbage collector busy.
-      const length = Math.min(CHUNK_SIZE, end - position);
-      const buffer = Buffer.allocUnsafeSlow(length);
-      const { bytesRead } = await handle.read(buffer, 0, length, position);
-      if (bytesRead === 0) return;
-      yield bytesRead === length ? buffer : buffer.subarray(0, bytesRead);
-      position += bytesRead;
-    }
+    yield* readRange(handle, from, signal, end);
   } finally {
     await handle.close();
+  }
+}
+
+/** As {@link readChunks}, but the file stays open. */
+export async function* readRange(
+  handle: FileHandle,
+  from: number,
+  signal?: AbortSignal,
+  end = Number.POSITIVE_INFINITY,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for (let position = from; position < end; ) {
+    signal?.throwIfAborted();
+    // A small file gets a small buffer: thousands of manifests in large ones would keep the garbage collector busy.
+    const length = Math.min(CHUNK_SIZE, end - position);
+    const buffer = Buffer.allocUnsafeSlow(length);
+    const { bytesRead } = await handle.read(buffer, 0, length, position);
+    if (bytesRead === 0) return;
+    yield bytesRead === length ? buffer : buffer.subarray(0, bytesRead);
+    position += bytesRead;
   }
 }
 

@@ -1,9 +1,10 @@
 import type { Transform } from "node:stream";
 import * as zlib from "node:zlib";
-import { type Abortable, type Bytes, isOciError, OciError } from "@stowage/layout";
 import { Decompress } from "fzstd";
+import type { Abortable, Bytes } from "../content.js";
+import { isOciError, OciError } from "../model/errors.js";
 import { ByteReader } from "./byte-reader.js";
-import { through } from "./compression.js";
+import { through } from "./gzip.js";
 
 const MAGIC = 0xfd2fb528;
 /** The first of sixteen. */

@@ -1,7 +1,7 @@
 import { isOciError } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
-import { unzstd } from "../src/zstd.js";
-import { all } from "./support.js";
+import { unzstd } from "../src/compression/zstd.js";
+import { bytesOf } from "./support.js";
 
 /** 20,000 times "the same line again", as zstd 1.5 at level 3 has it. */
 const frame = Buffer.from(
@@ -19,26 +19,26 @@ describe("zstd", () => {
       const pieces = Array.from({ length: Math.ceil(bytes.length / size) }, (_, at) =>
         bytes.subarray(at * size, (at + 1) * size),
       );
-      expect((await all(unzstd(pieces, "it"))).equals(Buffer.concat([text, text]))).toBe(true);
+      expect((await bytesOf(unzstd(pieces, "it"))).equals(Buffer.concat([text, text]))).toBe(true);
     }
   });
 
   it("is refused where it is cut off, wherever that is, or followed by something else", async () => {
     for (let length = 1; length < frame.length; length++) {
-      const reading = all(unzstd([frame.subarray(0, length)], "it"));
+      const reading = bytesOf(unzstd([frame.subarray(0, length)], "it"));
       await expect(reading, String(length)).rejects.toSatisfy((error) => isOciError(error, "INVALID"));
     }
-    const more = all(unzstd([frame, Buffer.from("more")], "it"));
+    const more = bytesOf(unzstd([frame, Buffer.from("more")], "it"));
     await expect(more).rejects.toSatisfy((error) => isOciError(error, "INVALID"));
   });
 
   it("is refused where it needs a dictionary", async () => {
-    const reading = all(unzstd([Buffer.from("28b52ffd01500700000000", "hex")], "it"));
+    const reading = bytesOf(unzstd([Buffer.from("28b52ffd01500700000000", "hex")], "it"));
     await expect(reading).rejects.toSatisfy((error) => isOciError(error, "UNSUPPORTED"));
   });
 
   it("is refused where a block is of a kind that there is not", async () => {
-    const reading = all(unzstd([Buffer.from("28b52ffd0050070000", "hex")], "it"));
+    const reading = bytesOf(unzstd([Buffer.from("28b52ffd0050070000", "hex")], "it"));
     await expect(reading).rejects.toSatisfy((error) => isOciError(error, "INVALID"));
   });
 });

@@ -1,4 +1,5 @@
-import { type Abortable, type Bytes, OciError } from "@stowage/layout";
+import type { Abortable, Bytes } from "../content.js";
+import { OciError } from "../model/errors.js";
 
 /** A stream that can be read by the number of bytes. What it gives are parts of the chunks it got, where they reach. */
 export class ByteReader {
