@@ -50,6 +50,11 @@ export function entryPath(name: string, what: string): EntryPath {
   return { kind: "whiteout", parts: [...parents, deleted] };
 }
 
+/** True where one of two paths is the other, or leads to it: no file can have the one while something has the other. */
+export function isNested(path: string, other: string): boolean {
+  return `${path}/`.startsWith(`${other}/`) || `${other}/`.startsWith(`${path}/`);
+}
+
 /** A name for a message. */
 export function quoted(name: string): string {
   return JSON.stringify(name.length > 300 ? `${name.slice(0, 300)}...` : name);

@@ -100,6 +100,11 @@ describe("an entry that would be written outside is refused", () => {
     ["a hard link to a directory", () => [[directory("d"), hardlink("h", "d")]], "no file"],
     ["a hard link to itself", () => [[file("h", "x")], [hardlink("h", "h")]], "takes the place of"],
     [
+      "a hard link to a file that has to become a directory for it",
+      () => [[file("a", "x")], [hardlink("a/b", "a")]],
+      "takes the place of",
+    ],
+    [
       "a root that is a link, as in umoci CVE-2021-29136",
       (outside) => [[{ name: "/", type: "2", link: outside }, file("secret", "x")]],
       "root of the image",

@@ -1,6 +1,6 @@
 import { type Abortable, Hasher, OciError, type Source, type TarReadHeader } from "@stowage/layout";
 import { compareBytewise } from "../bytewise-order.js";
-import { entryParts, entryPath, leadsOut, MAXIMUM_LINKS, quoted, tooManyLinks } from "../entry-path.js";
+import { entryParts, entryPath, isNested, leadsOut, MAXIMUM_LINKS, quoted, tooManyLinks } from "../entry-path.js";
 import type { Image } from "../image.js";
 import { type ReadLayersOptions, readLayers } from "../read-layers.js";
 import { readTar, type TarReadEntry } from "../tar-reader.js";
@@ -113,7 +113,7 @@ export class ImageFiles {
         "stands in it twice",
         "--allow-duplicates lets the last of them win, as other tools do.",
       );
-    if (`${options.target}/`.startsWith(`${join(parent.path, name)}/`))
+    if (header.type === "hardlink" && isNested(options.target, join(parent.path, name)))
       throw this.#refused(header, "is a hard link to what it takes the place of");
     if (isDirectory && known?.children !== undefined) {
       known.file = file;

@@ -1,5 +1,5 @@
 import { type Abortable, OciError, systemError, systemErrorCode, type TarReadHeader } from "@stowage/layout";
-import { entryParts, entryPath, quoted } from "../entry-path.js";
+import { entryParts, entryPath, isNested, quoted } from "../entry-path.js";
 import type { TarReadEntry } from "../tar-reader.js";
 import { FileWriter, type FileWriterOptions, type Written } from "./file-writer.js";
 import { join, type Keeping, type OpenDirectory, RootDirectory, release, statusOf } from "./root-directory.js";
@@ -145,7 +145,7 @@ export class LayerWriter {
     target: { readonly directory: OpenDirectory; readonly name: string },
   ): void {
     const to = join(target.directory.path, target.name);
-    if (`${to}/`.startsWith(`${join(directory.path, name)}/`))
+    if (isNested(to, join(directory.path, name)))
       throw this.#refused(header, "is a hard link to what it takes the place of");
     this.#make(directory, name, header, () => this.#files.makeHardlink(directory, name, target));
   }
