@@ -13,5 +13,11 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-const { main } = await import("../dist/main.js");
-process.exitCode = await main(process.argv.slice(2));
+const args = process.argv.slice(2);
+if (args.length === 1 && args[0] === "--version") {
+  const { version } = await import("../dist/version.js");
+  process.stdout.write(`${version()}\n`);
+} else {
+  const { main } = await import("../dist/main.js");
+  process.exitCode = await main(args);
+}

@@ -1,58 +1,39 @@
 import type { AnyCommand } from "./command.js";
-import { attachCommand } from "./commands/attach.js";
-import { buildCommand } from "./commands/build.js";
-import { catCommand } from "./commands/cat.js";
-import { checkBaseCommand } from "./commands/check-base.js";
-import { completionCommand } from "./commands/completion.js";
-import { convertCommand } from "./commands/convert.js";
-import { copyCommand } from "./commands/copy.js";
-import { diffCommand } from "./commands/diff.js";
-import { duCommand } from "./commands/du.js";
-import { gcCommand } from "./commands/gc.js";
-import { indexCommand } from "./commands/image-index.js";
-import { inspectCommand } from "./commands/inspect.js";
-import { listCommand } from "./commands/list.js";
-import { loginCommand } from "./commands/login.js";
-import { logoutCommand } from "./commands/logout.js";
-import { listFilesCommand } from "./commands/ls-files.js";
-import { probeCommand } from "./commands/probe.js";
-import { publishCommand } from "./commands/publish.js";
-import { reconcileCommand } from "./commands/reconcile.js";
-import { repairCommand } from "./commands/repair.js";
-import { serveCommand } from "./commands/serve.js";
-import { syncCommand } from "./commands/sync.js";
-import { tagCommand, untagCommand } from "./commands/tag.js";
-import { treeCommand } from "./commands/tree.js";
-import { unpackCommand } from "./commands/unpack.js";
-import { verifyCommand } from "./commands/verify.js";
 
-/** Every command, in the order of the help. */
-export const commands: readonly AnyCommand[] = [
-  buildCommand,
-  attachCommand,
-  copyCommand,
-  publishCommand,
-  syncCommand,
-  indexCommand,
-  listCommand,
-  inspectCommand,
-  treeCommand,
-  tagCommand,
-  untagCommand,
-  unpackCommand,
-  catCommand,
-  listFilesCommand,
-  diffCommand,
-  checkBaseCommand,
-  verifyCommand,
-  duCommand,
-  gcCommand,
-  repairCommand,
-  reconcileCommand,
-  convertCommand,
-  probeCommand,
-  serveCommand,
-  loginCommand,
-  logoutCommand,
-  completionCommand,
+/** A command that is not loaded yet. */
+export interface LazyCommand {
+  /** What it goes by on the command line. */
+  readonly names: readonly string[];
+  load(): Promise<AnyCommand>;
+}
+
+/** Every command, in the order of the help. Loading one takes as long as most of them take to run. */
+export const commands: readonly LazyCommand[] = [
+  { names: ["build"], load: async () => (await import("./commands/build.js")).buildCommand },
+  { names: ["attach"], load: async () => (await import("./commands/attach.js")).attachCommand },
+  { names: ["copy", "cp", "push", "pull"], load: async () => (await import("./commands/copy.js")).copyCommand },
+  { names: ["publish"], load: async () => (await import("./commands/publish.js")).publishCommand },
+  { names: ["sync"], load: async () => (await import("./commands/sync.js")).syncCommand },
+  { names: ["index"], load: async () => (await import("./commands/image-index.js")).indexCommand },
+  { names: ["list", "ls"], load: async () => (await import("./commands/list.js")).listCommand },
+  { names: ["inspect"], load: async () => (await import("./commands/inspect.js")).inspectCommand },
+  { names: ["tree"], load: async () => (await import("./commands/tree.js")).treeCommand },
+  { names: ["tag"], load: async () => (await import("./commands/tag.js")).tagCommand },
+  { names: ["untag"], load: async () => (await import("./commands/tag.js")).untagCommand },
+  { names: ["unpack"], load: async () => (await import("./commands/unpack.js")).unpackCommand },
+  { names: ["cat"], load: async () => (await import("./commands/cat.js")).catCommand },
+  { names: ["ls-files"], load: async () => (await import("./commands/ls-files.js")).listFilesCommand },
+  { names: ["diff"], load: async () => (await import("./commands/diff.js")).diffCommand },
+  { names: ["check-base"], load: async () => (await import("./commands/check-base.js")).checkBaseCommand },
+  { names: ["verify"], load: async () => (await import("./commands/verify.js")).verifyCommand },
+  { names: ["du"], load: async () => (await import("./commands/du.js")).duCommand },
+  { names: ["gc"], load: async () => (await import("./commands/gc.js")).gcCommand },
+  { names: ["repair"], load: async () => (await import("./commands/repair.js")).repairCommand },
+  { names: ["reconcile"], load: async () => (await import("./commands/reconcile.js")).reconcileCommand },
+  { names: ["convert"], load: async () => (await import("./commands/convert.js")).convertCommand },
+  { names: ["probe"], load: async () => (await import("./commands/probe.js")).probeCommand },
+  { names: ["serve"], load: async () => (await import("./commands/serve.js")).serveCommand },
+  { names: ["login"], load: async () => (await import("./commands/login.js")).loginCommand },
+  { names: ["logout"], load: async () => (await import("./commands/logout.js")).logoutCommand },
+  { names: ["completion"], load: async () => (await import("./commands/completion.js")).completionCommand },
 ];

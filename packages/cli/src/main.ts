@@ -4,7 +4,6 @@ import { closeClients } from "./clients.js";
 import { type AnyCommand, type Context, type ExitCode, UsageError } from "./command.js";
 import { commands } from "./commands.js";
 import { visible } from "./output.js";
-import { version } from "./version.js";
 
 /**
  * Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage, 3 partly done. The result goes to
@@ -15,17 +14,13 @@ export async function main(
   out: Context["out"] = process.stdout,
   err: Context["err"] = process.stderr,
 ): Promise<number> {
-  if (args.length === 1 && args[0] === "--version") {
-    out.write(`${version()}\n`);
-    return 0;
-  }
   const interrupted = new AbortController();
   const interrupt = (): void => interrupted.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
   let code: ExitCode = 0;
   try {
     const context: Context = { out, err, signal: interrupted.signal };
-    const parser = parserFor(commands, context, (ended) => {
+    const parser = parserFor(await commandsFor(args), context, (ended) => {
       code = ended;
     });
     await parser.parseAsync([...args], {}, (_error, _argv, output) => {
@@ -41,7 +36,13 @@ export async function main(
   }
 }
 
-/** The yargs parser of the whole command line. */
+/** The command that the first argument names; all of them where it names none, for help and completion. */
+function commandsFor([name]: readonly string[]): Promise<AnyCommand[]> {
+  const named = commands.filter(({ names }) => name !== undefined && names.includes(name));
+  return Promise.all((named.length > 0 ? named : commands).map((command) => command.load()));
+}
+
+/** The yargs parser of the commands. */
 function parserFor(table: readonly AnyCommand[], context: Context, end: (code: ExitCode) => void) {
   let parser = yargs()
     .scriptName("stowage")
@@ -70,7 +71,7 @@ function parserFor(table: readonly AnyCommand[], context: Context, end: (code: E
       })
       .help()
       .alias("help", "h")
-      // Handled above: as an option of every command it would swallow `--cmd --version`.
+      // Handled before: as an option of every command it would swallow `--cmd --version`.
       .version(false)
       .wrap(110)
       .exitProcess(false)

@@ -1,6 +1,6 @@
 import type { LookupFunction, Socket } from "node:net";
 import { isOciError, OciError } from "@stowage/layout";
-import { buildConnector, type Dispatcher, Pool, ProxyAgent } from "undici";
+import type { buildConnector, Dispatcher } from "undici";
 import { type Reach, tooNear } from "./http/address.js";
 import { Answer } from "./http/answer.js";
 import {
@@ -89,6 +89,13 @@ interface TlsSettings {
   key?: string;
 }
 
+type Library = typeof import("undici");
+
+/** Loading the HTTP library takes longer than most commands that reach no registry. */
+function loadLibrary(): Promise<Library> {
+  return import("undici");
+}
+
 /**
  * HTTP over kept connections: one request, one answer. Follows no redirect, repeats nothing, knows no credentials. The one
  * place that knows the HTTP library.
@@ -120,11 +127,12 @@ export class Transport {
   async exchange(request: Request): Promise<Answer> {
     const { method, url, signal } = request;
     signal?.throwIfAborted();
+    const library = await loadLibrary();
     if (this.#closed) throw new TypeError("the client is closed");
     const stall = this.#options.stallTimeout ?? DEFAULTS.stallTimeout;
     const outgoing = new Outgoing(request.body, stall);
     try {
-      const { statusCode, headers, body } = await this.#dispatcher(await this.#way(request)).request({
+      const { statusCode, headers, body } = await this.#dispatcher(await this.#way(request), library).request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
@@ -174,17 +182,17 @@ export class Transport {
    * Reading and writing have connections of their own. A request that writes reads its body from somewhere, often from the
    * same origin: in one pool all connections could be taken by writers that each wait for one to read from.
    */
-  #dispatcher(way: Way): Dispatcher {
+  #dispatcher(way: Way, library: Library): Dispatcher {
     const key = [way.url.origin, way.write, way.identified, way.source].join(" ");
     let dispatcher = this.#dispatchers.get(key);
     if (dispatcher === undefined) {
-      dispatcher = this.#connect(way);
+      dispatcher = this.#connect(way, library);
       this.#dispatchers.set(key, dispatcher);
     }
     return dispatcher;
   }
 
-  #connect(way: Way): Dispatcher {
+  #connect(way: Way, { Pool, ProxyAgent, buildConnector }: Library): Dispatcher {
     const { url } = way;
     const timeout = this.#options.connectTimeout ?? DEFAULTS.connectTimeout;
     const tls = { timeout, ...(url.protocol === "https:" ? this.#tls(url, way.identified) : {}) };
@@ -195,7 +203,11 @@ export class Transport {
       maxHeaderSize: MAXIMUM_HEADERS,
     };
     const proxy = proxyFor(url, this.#environment);
-    if (proxy === undefined) return new Pool(url.origin, { ...common, connect: this.#guarded(way, tls) });
+    if (proxy === undefined)
+      return new Pool(url.origin, {
+        ...common,
+        connect: this.#guarded(way, buildConnector({ ...tls, lookup: this.#guard.lookup(url.origin, way.source) })),
+      });
     const servername = url.hostname.replace(/^\[|\]$/g, "");
     return new ProxyAgent({
       ...common,
@@ -207,8 +219,7 @@ export class Transport {
   }
 
   /** Makes connections to addresses that may be connected to, and to no other. */
-  #guarded({ url, source }: Way, tls: TlsSettings & { timeout: number }): buildConnector.connector {
-    const connect = buildConnector({ ...tls, lookup: this.#guard.lookup(url.origin, source) });
+  #guarded({ url, source }: Way, connect: buildConnector.connector): buildConnector.connector {
     return (options, callback) =>
       connect(options, (error, socket) => {
         if (error !== null) return callback(error, null);
