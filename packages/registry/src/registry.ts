@@ -16,7 +16,10 @@ import type { Request, Transport } from "./transport.js";
 export interface RegistryOptions extends RetryOptions {
   /** As the user names it. */
   readonly host: string;
-  /** Use http instead of https: for all hosts or for the hosts named. This machine is reached over http unless it is `false`. */
+  /**
+   * Use http instead of https: for all hosts or for the hosts named. This machine is reached over http unless it is `false`, or
+   * something is set for TLS with the host (see {@link Transport.expectsTls}).
+   */
   readonly plainHttp?: boolean | readonly string[] | undefined;
   /** Hosts (with port) of token servers that may have the credentials of any registry. */
   readonly trustedRealms?: readonly string[] | undefined;
@@ -60,7 +63,7 @@ export class Registry {
   constructor(options: RegistryOptions) {
     this.#options = options;
     this.host = options.host;
-    this.url = registryUrl(options.host, options.plainHttp);
+    this.url = registryUrl(options.host, options.plainHttp, options.transport);
     this.retry = new Retry(options);
     const { connections } = options.transport;
     this.#slots = { reading: new Slots(connections), writing: new Slots(connections) };
@@ -215,9 +218,16 @@ export async function checkStep(action: string, from: URL, to: URL): Promise<voi
 }
 
 /** Where a registry is. Docker Hub's name and its address differ. */
-export function registryUrl(host: string, plainHttp?: boolean | readonly string[]): URL {
+export function registryUrl(
+  host: string,
+  plainHttp?: boolean | readonly string[],
+  transport?: Pick<Transport, "expectsTls">,
+): URL {
   const url = new URL(`https://${host === "docker.io" ? "registry-1.docker.io" : host}`);
-  const plain = typeof plainHttp === "boolean" ? plainHttp : (plainHttp?.includes(host) ?? false) || isLoopback(url);
+  const plain =
+    typeof plainHttp === "boolean"
+      ? plainHttp
+      : (plainHttp?.includes(host) ?? false) || (isLoopback(url) && transport?.expectsTls(url) !== true);
   return plain ? new URL(`http://${url.host}`) : url;
 }
 

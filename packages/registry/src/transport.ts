@@ -6,6 +6,7 @@ import { Answer } from "./http/answer.js";
 import {
   type ClientCertificate,
   certificateDirectories,
+  hasCertificates,
   readAuthority,
   readCertificates,
   readClientCertificate,
@@ -244,13 +245,25 @@ export class Transport {
     return connectionError(cause, request, proxyFor(url, this.#environment));
   }
 
+  /** True if something is set for TLS with this very host: it is named as `insecure`, or has certificates in a directory. */
+  expectsTls(url: URL): boolean {
+    return this.#isNamedInsecure(url) || hasCertificates(url, this.#certificateDirectories());
+  }
+
+  #isNamedInsecure(url: URL): boolean {
+    const { insecure } = this.#options;
+    return Array.isArray(insecure) && insecure.includes(url.host);
+  }
+
+  #certificateDirectories(): readonly string[] {
+    return this.#options.certificateDirectories ?? certificateDirectories(this.#environment);
+  }
+
   #tls(url: URL, identified: boolean): TlsSettings {
     const { insecure, caFile } = this.#options;
-    const directories = this.#options.certificateDirectories ?? certificateDirectories(this.#environment);
-    const found = readCertificates(url, directories);
+    const found = readCertificates(url, this.#certificateDirectories());
     const shown = identified ? (this.#clientCertificate() ?? found.client) : undefined;
-    if (insecure === true || (Array.isArray(insecure) && insecure.includes(url.host)))
-      return { ...shown, rejectUnauthorized: false };
+    if (insecure === true || this.#isNamedInsecure(url)) return { ...shown, rejectUnauthorized: false };
     const authorities = [...found.authorities, ...(caFile === undefined ? [] : [readAuthority(caFile)])];
     if (authorities.length === 0) return { ...shown };
     this.#usual ??= usualAuthorities(this.#environment);

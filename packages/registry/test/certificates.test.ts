@@ -118,6 +118,15 @@ describe("certs.d", () => {
     expect(error.message).toContain("not trusted");
   });
 
+  it("for a host on this machine lets TLS be spoken with it, as does its name among the insecure ones", async () => {
+    const host = hostOf(plain);
+    const usual = { plainHttp: undefined, certificateDirectories: [] };
+    expect((await failure(repository(host, usual).resolve("v1"))).code).toBe("REGISTRY");
+    const directories = [certsD("d4", host, { "ca.crt": authority.caFile })];
+    for (const options of [{ certificateDirectories: directories }, { insecure: [host] }])
+      expect(await text(repository(host, { ...usual, ...options }).fetch(content.descriptor))).toBe("content");
+  });
+
   it("is looked for where Podman and Docker look, the user's own first", () => {
     expect(certificateDirectories({ HOME: "/home/u" })).toEqual([
       "/home/u/.config/containers/certs.d",

@@ -34,16 +34,25 @@ export function certificateDirectories(environment: Environment): readonly strin
  * without the port. Fails with `INVALID` where one of a pair is missing or a file is no PEM, and as reading a file does.
  */
 export function readCertificates(url: URL, directories: readonly string[]): HostCertificates {
-  const names = url.port === "" ? [url.host, `${url.host}:443`] : [url.host];
   const authorities: string[] = [];
   let client: ClientCertificate | undefined;
-  for (const directory of directories.flatMap((parent) => names.map((name) => join(parent, directoryName(name))))) {
+  for (const directory of directoriesFor(url, directories)) {
     const files = filesIn(directory);
     for (const file of files.filter((name) => name.endsWith(".crt")))
       authorities.push(readAuthority(join(directory, file)));
     client ??= clientCertificateIn(directory, files);
   }
   return { authorities, client };
+}
+
+/** True if one of the directories has a place for a host, whatever is in it: somebody expects TLS there. */
+export function hasCertificates(url: URL, directories: readonly string[]): boolean {
+  return directoriesFor(url, directories).some((directory) => existsSync(directory));
+}
+
+function directoriesFor(url: URL, directories: readonly string[]): string[] {
+  const names = url.port === "" ? [url.host, `${url.host}:443`] : [url.host];
+  return directories.flatMap((parent) => names.map((name) => join(parent, directoryName(name))));
 }
 
 /** Reads a client certificate and its key. Fails with `INVALID` where they do not belong together, naming the files. */
