@@ -41,6 +41,8 @@ export class BlobUpload {
   /** How many bytes were reported; what is sent again counts once. */
   #told = 0;
   #interrupted = false;
+  /** The request that completes the upload was sent: only then can the blob be there though no answer said so. */
+  #completing = false;
   /** A connection was lost and with it the session: what breaks connections may do so after a number of bytes. */
   #alone = false;
 
@@ -91,7 +93,7 @@ export class BlobUpload {
     const { descriptor } = this.#content;
     if (this.#interrupted) {
       // The answer to the last try may be all that was lost.
-      if (await hasBlob(this.#endpoint, descriptor, "push", this.#options)) return;
+      if (this.#completing && (await hasBlob(this.#endpoint, descriptor, "push", this.#options))) return;
       await this.#takeUp();
     }
     this.#session ??= await UploadSession.begin(this.#endpoint, descriptor, this.#options);
@@ -114,6 +116,7 @@ export class BlobUpload {
   async #transfer(session: UploadSession): Promise<void> {
     const { size, digest } = this.#content.descriptor;
     if (!this.#chunked && this.#offset === 0) {
+      this.#completing = true;
       // Not even one byte is sent of empty content, so nobody would notice what is wrong with it.
       if (size === 0) for await (const _ of this.#content.slice(0, 1));
       return session.put(digest, size === 0 ? new Uint8Array() : this.#body(0, size), this.#options);
@@ -128,6 +131,7 @@ export class BlobUpload {
       idle = this.#offset > from ? 0 : idle + 1;
       if (idle >= MAXIMUM_REFUSALS) throw this.#takesNothing();
     }
+    this.#completing = true;
     await session.put(digest, new Uint8Array(), this.#options);
   }
 
@@ -163,6 +167,7 @@ export class BlobUpload {
   async #startOver(chunked: boolean): Promise<void> {
     const session = this.#session;
     this.#session = undefined;
+    this.#completing = false;
     this.#offset = 0;
     this.#chunked ||= chunked;
     await session?.cancel();
