@@ -9,7 +9,7 @@ describe("stowage --help", () => {
   it("names every command, and ends well", () => {
     expect(help.code).toBe(0);
     expect(names).toEqual(
-      "build attach copy publish index list inspect tree tag untag verify du gc repair reconcile convert serve completion".split(
+      "build attach copy publish index mutate list inspect tree tag untag verify du gc repair reconcile convert serve completion".split(
         " ",
       ),
     );

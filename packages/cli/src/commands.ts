@@ -11,6 +11,7 @@ import { indexCommand } from "./commands/image-index.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { listCommand } from "./commands/list.js";
 import { listFilesCommand } from "./commands/ls-files.js";
+import { mutateCommand } from "./commands/mutate.js";
 import { publishCommand } from "./commands/publish.js";
 import { reconcileCommand } from "./commands/reconcile.js";
 import { repairCommand } from "./commands/repair.js";
@@ -27,6 +28,7 @@ export const commands: readonly AnyCommand[] = [
   copyCommand,
   publishCommand,
   indexCommand,
+  mutateCommand,
   listCommand,
   inspectCommand,
   treeCommand,

@@ -6,6 +6,7 @@ export {
   type ConfigChanges,
   type ConfigLayer,
   type ExecutionConfig,
+  type Healthcheck,
   type History,
   hasAlignedHistory,
   type ImageConfig,
@@ -35,6 +36,8 @@ export type { IndexPart } from "./index-entries.js";
 export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";
 export { type LowerEntry, type LowerPath, LowerPaths } from "./lower-paths.js";
 export { type FileMapping, parseMapping } from "./mapping.js";
+export { type ConfigEdits, type ConfigMember, configMembers } from "./mutate/change-config.js";
+export { type MutatedImage, type MutateOptions, type MutateReport, mutate } from "./mutate/mutate.js";
 export { type LayerLimits, type OpenLayerOptions, openLayer } from "./open-layer.js";
 export { type TarEntry, type WriteTarOptions, writeTar } from "./tar.js";
 export type { TarHeader } from "./tar-header.js";
