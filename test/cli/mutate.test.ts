@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { BuildResult, MutateReport } from "@stowage/image";
+import type { BuildResult, ListedFile, MutateReport } from "@stowage/image";
 import type { AttachResult, Inspection } from "@stowage/layout";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Served, startServe, stowage, stowageJson, temporaryDirectory } from "./stowage.js";
@@ -71,11 +71,62 @@ describe("stowage mutate", () => {
     expect(report.descriptor.digest).toBe(descriptor.digest);
   });
 
+  it("changes layers in every way, and the result is sound and says so", async () => {
+    const files = async (location: string) => {
+      const listed = await stowageJson<readonly ListedFile[]>(["ls-files", location], { cwd });
+      return listed.map(({ path }) => path);
+    };
+    const mutate = (...args: string[]) => stowageJson<MutateReport>(["mutate", ...args], { cwd });
+    await mutate("oci:out:v1", "-t", "oci:layers:two", "--add-files", "sbom.json:/doc/", "--created", "0");
+    await mutate("oci:layers:two", "-t", "oci:layers:flat", "--flatten", "--timestamps", "0", "--compression", "none");
+    expect(await files("oci:layers:flat")).toEqual(await files("oci:layers:two"));
+    await mutate("oci:layers:two", "-t", "oci:layers:squashed", "--squash", "1-2");
+    await mutate("oci:layers:two", "-t", "oci:layers:stripped", "--strip", "doc");
+    await mutate("oci:layers:two", "-t", "oci:layers:dropped", "--drop-layer", "2");
+    expect(await files("oci:layers:dropped")).toEqual(await files("oci:out:v1"));
+    expect(await files("oci:layers:stripped")).toEqual(await files("oci:out:v1"));
+    const docker = ["--media-types", "docker", "--compression", "gzip"];
+    const { descriptor } = await mutate("oci:layers:flat", "-t", `${served.host}/acme/docker:v1`, ...docker);
+    expect(descriptor.mediaType).toBe("application/vnd.docker.distribution.manifest.v2+json");
+    const verified = await stowage(["verify", "--full", "oci:layers"], { cwd });
+    expect(verified.stdout + verified.stderr).not.toContain("error");
+    expect(verified.code).toBe(0);
+  });
+
+  it("moves an image onto a newer base, and names the layer that is another", async () => {
+    writeFileSync(join(cwd, "release"), "1");
+    const platform = ["--platform", "linux/amd64"];
+    await stowageJson(["build", "release:/etc/", "-t", "oci:base:v1", ...platform], { cwd });
+    await stowageJson(["build", "app:/app", "-t", "oci:img:v1", "--base", "oci:base:v1", ...platform], { cwd });
+    writeFileSync(join(cwd, "release"), "2");
+    const base = ["build", "release:/etc/", "-t", "oci:base:v2", "--env", "RELEASE=2", ...platform];
+    const { descriptor } = await stowageJson<BuildResult>(base, { cwd });
+    const fresh = ["build", "app:/app", "-t", "oci:img:built", "--base", "oci:base:v2", ...platform];
+    const rebuilt = await stowageJson<BuildResult>(fresh, { cwd });
+    const rebase = ["mutate", "oci:img:v1", "-t", "oci:img:v2", "--rebase"];
+    const report = await stowageJson<MutateReport>([...rebase, "oci:base:v1", "oci:base:v2"], { cwd });
+    // As if it had been built on it.
+    expect(report.descriptor.digest).toBe(rebuilt.descriptor.digest);
+    const { annotations, config } = await stowageJson<Inspection>(["inspect", "oci:img:v2"], { cwd });
+    expect(annotations).toEqual({ "org.opencontainers.image.base.digest": descriptor.digest });
+    expect(config).toEqual({ Env: ["RELEASE=2"] });
+    const wrong = await stowage([...rebase, "oci:base:v2", "oci:base:v1"], { cwd });
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toContain("layer 1 of the base");
+  });
+
   it.each([
     [["--clear", "everything"], 2, "clear"],
     [["--created", "yesterday"], 2, "yesterday"],
     [["--label", "x"], 2, "KEY=VALUE"],
     [["--health-interval", "soon"], 2, "duration"],
+    [["--squash", "all"], 2, "FIRST-LAST"],
+    [["--squash", "1-3"], 1, "1 layers"],
+    [["--replace-layer", "1"], 2, "LAYER=FILE"],
+    [["--drop-layer", "2"], 1, "none is 2"],
+    [["--timestamps", "yesterday"], 2, "yesterday"],
+    [["--media-types", "windows"], 2, "media-types"],
+    [["--rebase", "oci:out:v1"], 2, "rebase"],
     [["--workdir", "relative"], 1, "absolute path"],
     [["--platform", "linux/s390x"], 1, "linux/s390x"],
   ])("%j ends with %d", async (args, code, text) => {

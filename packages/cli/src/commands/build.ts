@@ -121,7 +121,8 @@ export const buildCommand = defineCommand({
   },
 });
 
-function withBase<T>(
+/** Opens the LOCATION of a base image, where there is one. */
+export function withBase<T>(
   text: string | undefined,
   open: OpenOptions,
   use: (base: BaseImage | undefined) => Promise<T>,

@@ -1,16 +1,19 @@
 import {
+  type BaseImage,
   type ConfigEdits,
   type ConfigMember,
   configMembers,
   type Healthcheck,
   type MutateReport,
   mutate,
+  type Rebase,
 } from "@stowage/image";
-import { createdAt, formatLocation, formatPlatform } from "@stowage/layout";
-import { withTarget } from "@stowage/registry";
+import { createdAt, formatLocation, formatPlatform, type Target } from "@stowage/layout";
+import { type OpenOptions, withTarget } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { type Context, defineCommand, parsed, UsageError } from "../command.js";
 import { argv, type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
+import { layerArguments, withLayerOptions } from "../layer-options.js";
 import {
   locationArgument,
   openOptions,
@@ -22,11 +25,13 @@ import {
 import { besideArchive, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { countArgument, durationArgument } from "../quantities.js";
+import { limitArguments, withLimitOptions } from "../unpack-options.js";
+import { withBase } from "./build.js";
 import { reportLines, tagFor } from "./copy.js";
 
 export const mutateCommand = defineCommand({
   command: "mutate <location>",
-  describe: "Copy an image with changes: its config, its annotations",
+  describe: "Copy an image with changes: its config, annotations, layers, media types",
   examples: [
     [
       "$0 mutate oci:dist:v1 -t oci:dist:v1-debug --user root --env DEBUG=1 --remove-label build.id",
@@ -36,9 +41,17 @@ export const mutateCommand = defineCommand({
       "$0 mutate alpine:3.20 -t ghcr.io/acme/alpine:3.20 --platform linux/arm64 --entrypoint /bin/sh --clear cmd",
       "From registry to registry, one platform of several",
     ],
+    [
+      "$0 mutate oci:dist:v1 -t oci:dist:v1-new --rebase alpine:3.20.0 alpine:3.20.1",
+      "The same layers on a newer base, without a build",
+    ],
+    [
+      "$0 mutate oci:dist:v1 -t oci-archive:small.tar --strip 'usr/share/doc' --flatten",
+      "One layer without the manuals",
+    ],
   ],
   options: (yargs) =>
-    withEditOptions(withConfigOptions(withRegistryOptions(yargs)))
+    withLimitOptions(withLayerOptions(withEditOptions(withConfigOptions(withRegistryOptions(yargs)))))
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
       .option("target", {
         alias: "t",
@@ -73,13 +86,14 @@ export const mutateCommand = defineCommand({
   run: (args, context) => {
     const open = openOptions(args, context.signal);
     const target = locationArgument(args.target);
-    const edits = editArguments(args);
+    const changes = { ...editArguments(args), ...layerArguments(args), ...limitArguments(args) };
     return withRoot(args.location, { open }, async (root) => {
       const progress = startProgress(context, "changing", args.quiet || args.json);
       const tag = tagFor(target, root);
-      const report = await withTarget(target, open, (destination) =>
+      const work = (destination: Target, rebase: Rebase | undefined): Promise<MutateReport> =>
         mutate(root.source, destination, root.descriptor, {
-          ...edits,
+          ...changes,
+          rebase,
           platform: platformArgument(args.platform),
           annotations: args.annotation === undefined ? undefined : pairsArgument("annotation", args.annotation),
           removeAnnotations: args.removeAnnotation,
@@ -88,7 +102,9 @@ export const mutateCommand = defineCommand({
           signal: context.signal,
           tags: tag === undefined ? [] : [tag],
           onEvent: followCopy(progress),
-        }),
+        });
+      const report = await withRebase(args.rebase, open, (rebase) =>
+        withTarget(target, open, (destination) => work(destination, rebase)),
       ).finally(() => progress.stop());
       explain(context, report);
       const beside = besideArchive(context, [target]);
@@ -99,6 +115,18 @@ export const mutateCommand = defineCommand({
     });
   },
 });
+
+function withRebase<T>(
+  texts: readonly string[] | undefined,
+  open: OpenOptions,
+  use: (rebase: Rebase | undefined) => Promise<T>,
+): Promise<T> {
+  if (texts === undefined) return use(undefined);
+  if (texts.length !== 2) throw new UsageError("--rebase takes two LOCATIONs, the old base and the new one");
+  return withBase(texts[0], open, (from) =>
+    withBase(texts[1], open, (onto) => use({ from: from as BaseImage, onto: onto as BaseImage })),
+  );
+}
 
 interface EditArguments extends ConfigArguments {
   readonly author: string | undefined;

@@ -64,8 +64,8 @@ export async function readMutableImage(
   };
 }
 
-/** The history cut behind each step that has a layer. */
-function historyByLayer(config: ImageConfig): readonly (readonly History[])[] {
+/** The history cut behind each step that has a layer, the last piece behind the last layer. Empty where it does not fit the layers. */
+export function historyByLayer(config: ImageConfig): readonly (readonly History[])[] {
   if (!hasAlignedHistory(config)) return [];
   const steps: History[][] = [[]];
   for (const step of config.history ?? []) {
@@ -112,8 +112,10 @@ export async function storeImage(
 function withLayers({ config, layers, lastSteps }: MutableImage, original: MutableImage): ImageConfig {
   if (isDeepStrictEqual(layers, original.layers) && lastSteps === original.lastSteps) return config;
   const rootfs = { ...config.rootfs, diff_ids: layers.map(({ diffId }) => diffId) };
-  const result = { ...config, rootfs, history: [...layers.flatMap(({ history }) => history), ...lastSteps] };
-  if (hasAlignedHistory(result)) return result;
+  const isAligned = hasAlignedHistory(original.config);
+  const steps = [...layers.flatMap(({ history }) => history), ...lastSteps];
+  const result = { ...config, rootfs, ...(isAligned ? { history: steps } : {}) };
+  if (isAligned ? hasAlignedHistory(result) : layers.length === original.layers.length) return result;
   const { history: _history, ...silent } = result;
   return silent as ImageConfig;
 }

@@ -1,6 +1,8 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import {
-  type Abortable,
   type Annotations,
   attestedDigest,
   type CopyOptions,
@@ -11,9 +13,10 @@ import {
   encodeJson,
   formatDescriptor,
   formatPlatform,
+  type IndexedTarget,
   isAttestation,
   isImageConfigType,
-  type JsonObject,
+  Layout,
   MAXIMUM_DEPTH,
   MemoryStore,
   matchesPlatform,
@@ -30,19 +33,22 @@ import {
   Union,
 } from "@stowage/layout";
 import { platformOf, sorted } from "../config.js";
-import { type ConfigEdits, changeConfig } from "./change-config.js";
-import { type MutableImage, readMutableImage, storeImage, withoutData } from "./mutable-image.js";
+import type { ContentWriter } from "../content-writer.js";
+import type { ImageFilesOptions } from "../files/image-files.js";
+import type { LayerLimits } from "../open-layer.js";
+import { changeImage, type ImageChanges, makesLayers } from "./change-image.js";
+import type { LayerContent } from "./layer-content.js";
+import { indexType } from "./media-types.js";
+import { readMutableImage, storeImage, withoutData } from "./mutable-image.js";
 
-/** The options of {@link mutate}. Each step works on what those before it made, in this order. */
-export interface MutateOptions extends CopyOptions, ConfigEdits {
+/** The options of {@link mutate}. */
+export interface MutateOptions extends CopyOptions, ImageChanges, LayerLimits, Pick<ImageFilesOptions, "entries"> {
   /** Which images of an index; the others stay as they are. Default: all. */
   readonly platform?: Platform | undefined;
-  /** Set on the manifest of each image. */
-  readonly annotations?: Annotations | undefined;
-  /** Keys to take away from the manifest of each image; before others are set. */
-  readonly removeAnnotations?: readonly string[] | undefined;
   /** Set on the index that is changed. */
   readonly indexAnnotations?: Annotations | undefined;
+  /** The directory for new layers, which are removed again. Default: the system's. */
+  readonly scratch?: string | undefined;
 }
 
 /** An image that has another digest now. */
@@ -81,9 +87,26 @@ export async function mutate(
   root: Descriptor,
   options: MutateOptions = {},
 ): Promise<MutateReport> {
-  const made = new MemoryStore(source.name);
+  if (!makesLayers(options)) return mutateWith(new MemoryStore(source.name), source, target, root, options);
+  const directory = await mkdtemp(join(options.scratch ?? tmpdir(), "stowage-mutate-"));
+  try {
+    return await mutateWith(await Layout.create(directory), source, target, root, options);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function mutateWith(
+  made: Mutation["made"],
+  source: Source,
+  target: Target,
+  root: Descriptor,
+  options: MutateOptions,
+): Promise<MutateReport> {
+  const bases = options.rebase === undefined ? [] : [options.rebase.from.source, options.rebase.onto.source];
+  const { signal, compression, size, ratio, entries } = options;
   const run: Mutation = {
-    content: new Union(source.name, [made, source]),
+    content: new Union(source.name, [made, source, ...bases]),
     source,
     made,
     options,
@@ -92,9 +115,14 @@ export async function mutate(
     left: new Map(),
     results: new Map(),
     found: 0,
-    signal: options.signal,
+    known: new Map(),
+    fresh: new Set(),
+    signal,
+    compression,
+    size,
+    ratio,
+    entries,
   };
-  const before = plainDescriptor(root);
   const descriptor = await change(run, root, []);
   if (run.found === 0) {
     throw options.platform === undefined
@@ -103,7 +131,7 @@ export async function mutate(
   }
   const report = await copy(run.content, target, descriptor, options);
   return {
-    before,
+    before: plainDescriptor(root),
     descriptor,
     images: run.images,
     attestations: [...run.attestations.values()],
@@ -112,12 +140,10 @@ export async function mutate(
   };
 }
 
-interface Mutation extends Abortable {
+interface Mutation extends LayerContent {
   readonly source: Source;
-  /** What is new. */
-  readonly made: MemoryStore;
-  /** The source with what is new. */
-  readonly content: Union;
+  /** What is new. `content` is the source with it. */
+  readonly made: IndexedTarget & ContentWriter;
   readonly options: MutateOptions;
   readonly images: MutatedImage[];
   readonly attestations: Map<Digest, Descriptor>;
@@ -150,35 +176,34 @@ async function change(run: Mutation, descriptor: Descriptor, path: readonly Dige
 
 async function changeIndex(run: Mutation, read: ReadManifest, path: readonly Digest[]): Promise<Descriptor> {
   const { descriptor, manifest, bytes } = read;
-  const before = manifest.kind === "index" ? manifest.manifests : [];
+  const children = manifest.kind === "index" ? manifest.manifests : [];
   const changed = new Map<Descriptor, Descriptor>();
-  for (const child of before)
+  for (const child of children)
     if (!isAttestation(child)) changed.set(child, await change(run, child, [...path, descriptor.digest]));
   const manifests: Descriptor[] = [];
-  for (const child of before) {
+  for (const child of children) {
     const attested = attestedDigest(child);
     const subject = attested === undefined ? undefined : run.results.get(attested);
     if (subject === undefined || subject.digest === attested) manifests.push(changed.get(child) ?? child);
     else run.attestations.set(child.digest, child);
   }
-  const annotations = path.length === 0 ? run.options.indexAnnotations : undefined;
-  const index = indexWith(parseJsonObject(bytes, descriptor.digest), manifests, annotations);
-  if (index === undefined) return descriptor;
+  const { indexAnnotations, mediaTypes, platform } = run.options;
+  const annotations = path.length === 0 ? indexAnnotations : undefined;
+  // Where only some of its images are to be changed, the index stays what it is.
+  const mediaType = indexType(descriptor.mediaType, platform === undefined ? mediaTypes : undefined);
+  const before = parseJsonObject(bytes, descriptor.digest);
+  const index = {
+    ...before,
+    ...(mediaType === descriptor.mediaType ? {} : { mediaType }),
+    manifests,
+    ...(annotations === undefined
+      ? {}
+      : { annotations: sorted({ ...(before.annotations as Annotations | null), ...annotations }) }),
+  };
+  if (isDeepStrictEqual(index, before)) return descriptor;
   const encoded = encodeJson(index);
-  parseManifest(encoded, descriptor.mediaType, "the changed index");
-  return store(run, descriptor, encoded, manifests);
-}
-
-/** The index with other entries, or undefined where nothing of it changes. */
-function indexWith(
-  index: JsonObject,
-  manifests: readonly Descriptor[],
-  added: Annotations | undefined,
-): JsonObject | undefined {
-  const annotations =
-    added === undefined ? {} : { annotations: sorted({ ...(index.annotations as Annotations | null), ...added }) };
-  const result = { ...index, manifests, ...annotations };
-  return isDeepStrictEqual(result, index) ? undefined : (result as JsonObject);
+  parseManifest(encoded, mediaType, "the changed index");
+  return store(run, { ...descriptor, mediaType }, encoded, manifests);
 }
 
 async function store(
@@ -207,25 +232,11 @@ async function changeManifest(run: Mutation, { descriptor, manifest }: ReadManif
   if (options.platform !== undefined && !matchesPlatform(platform, normalizePlatform(options.platform)))
     return descriptor;
   run.found++;
-  const image = await changeImage(original, options);
+  const image = await changeImage(run, original, options);
   const result = await storeImage(run.made, image, original, { signal: run.signal });
   const children = [...image.layers.map((layer) => layer.descriptor), image.configDescriptor];
   for (const child of [result, ...children]) await assign(run, child);
   if (result.digest !== descriptor.digest)
     run.images.push({ platform, before: plainDescriptor(descriptor), descriptor: plainDescriptor(result) });
   return result;
-}
-
-async function changeImage(original: MutableImage, options: MutateOptions): Promise<MutableImage> {
-  const config = changeConfig(original.config, options);
-  // An empty member that another tool wrote is no change.
-  const isSame = isDeepStrictEqual(config, changeConfig(original.config, {}));
-  return changeAnnotations(isSame ? original : { ...original, config }, options);
-}
-
-function changeAnnotations(image: MutableImage, options: MutateOptions): MutableImage {
-  const { annotations, removeAnnotations = [] } = options;
-  if (annotations === undefined && removeAnnotations.length === 0) return image;
-  const kept = Object.entries(image.annotations).filter(([key]) => !removeAnnotations.includes(key));
-  return { ...image, annotations: sorted({ ...Object.fromEntries(kept), ...annotations }) };
 }
