@@ -84,6 +84,7 @@ function undiciInPart() {
     Object.assign(Dispatcher.prototype, api);
     export { default as Pool } from "undici/lib/dispatcher/pool.js";
     export { default as ProxyAgent } from "undici/lib/dispatcher/proxy-agent.js";
+    export { default as buildConnector } from "undici/lib/core/connect.js";
   `;
   const importer = join(root, "packages", "registry", "src");
   return {

@@ -21,12 +21,32 @@ const onlyInput = {
   publish: ["password", "summary", "username"],
 };
 const onlyOption = {
-  build: ["annotation", "label"],
-  attach: ["annotation", "location", "subject-size", "subject-type"],
-  publish: ["annotation-filter", "artifact-type", "depth", "latest"],
+  build: ["annotation", "dst-creds", "label", "src-creds"],
+  attach: ["annotation", "config", "creds", "location", "referrers-to", "subject-size", "subject-type"],
+  publish: [
+    "annotation-filter",
+    "artifact-type",
+    "chunk-size",
+    "clobber",
+    "concurrency",
+    "depth",
+    "dry-run",
+    "dst-creds",
+    "force-recursive",
+    "include-external",
+    "latest",
+    "legacy-tags",
+    "referrers-from",
+    "referrers-to",
+    "src-creds",
+    "upload",
+  ],
 };
-/** What is about the command line itself, or about how a layout lies on its disk. */
-const commonOptions = ["allow-root", "blobs", "hardlink", "help", "json", "quiet"];
+/** What is about the command line itself, about how a layout lies on its disk, or about networks that a job does not see. */
+const commonOptions = [
+  ...["allow-root", "blobs", "hardlink", "help", "json", "quiet"],
+  ...["allow-internal", "attribution", "cert", "key", "mirror"],
+];
 
 describe.each(actionNames)("%s", (action) => {
   const metadata = metadataOf(action);

@@ -5,15 +5,18 @@
  *
  * Makes one layout for each size: that many referrers, a fifth of them on one subject and the others spread over the rest;
  * a subject for every hundred referrers and a tag for every ten. Each operation runs in a process of its own, once where
- * nothing was derived from the layout yet and once where a search for referrers went before it; then again in that process. Times are of the operation
- * alone, in ms, without the start of Node; memory is the largest resident set of the process, in MB. Build first: tsc -b.
- * STOWAGE_LIBRARY may name another build of @stowage/layout, as the URL of its index.js.
+ * nothing was derived from the layout yet and once where a search for referrers went before it; then again in that process.
+ * Times are of the operation alone, in ms, without the start of Node; memory is the largest resident set of the process, in
+ * MB. Listing and adding are done by oras and regctl as well, as far as they can, on the same layout right after: there times
+ * are those of whole processes, that of Node included, the median of three that alternate, and each has the ratio of
+ * ours to theirs. Build first: tsc -b. STOWAGE_LIBRARY may name another build of @stowage/layout, as the URL of its index.js;
+ * peers are looked for in ~/.cache/stowage-peers and in PATH.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -92,11 +95,104 @@ const operations = {
   "list one subject's referrers": async (layout, { usual }) => count(layout.referrers(usual)),
   "list the largest subject's referrers": async (layout, { largest }) => count(layout.referrers(largest)),
   "add one tag": async (layout, { usual, run }) => layout.tag(`added-${run}`, usual),
-  "attach one referrer": async (layout, { usual, run }) => {
-    const { attach } = await import(library);
-    await attach(layout, usual, { artifactType: "application/vnd.example", annotations: { run: String(run) } });
+  "verify, fast": async (layout) => {
+    const { isNamed, verify } = await import(library);
+    const { manifests } = await layout.index();
+    const sorted = [...manifests.filter(isNamed), ...manifests.filter((entry) => !isNamed(entry))];
+    const roots = sorted.map((descriptor) => ({ name: descriptor.digest, descriptor }));
+    return (await verify(layout, roots, { level: "fast" })).manifests;
+  },
+  "gc, dry run": async (layout) => (await (await import(library)).gc(layout, { dryRun: true })).live.blobs,
+  "attach one referrer": async (layout, { usual, run }) => attachTo(layout, usual, run),
+  "attach one to the largest subject": async (layout, { largest, run }) => attachTo(layout, largest, run),
+};
+
+async function attachTo(layout, subject, run) {
+  const { attach } = await import(library);
+  await attach(layout, subject, { artifactType: "application/vnd.example", annotations: { run: String(run) } });
+}
+
+/** What other tools do for the same, as parameters; those that a tool has no command for are missing. */
+const attachment = (run) => ["--artifact-type", "application/vnd.example", "--annotation", `run=${run}`];
+const peers = {
+  oras: {
+    "list one subject's referrers": (path, { usual }) => discover(path, usual),
+    "list the largest subject's referrers": (path, { largest }) => discover(path, largest),
+    "add one tag": (path, { tag, run }) => ["tag", "--oci-layout", `${path}:${tag}`, `added-${run}`],
+    "attach one referrer": (path, { usual, run }) => [
+      ...["attach", "--oci-layout", `${path}@${usual.digest}`],
+      ...attachment(run),
+    ],
+    "attach one to the largest subject": (path, { largest, run }) => [
+      ...["attach", "--oci-layout", `${path}@${largest.digest}`],
+      ...attachment(run),
+    ],
+  },
+  regctl: {
+    "list one subject's referrers": (path, { usual }) => ["artifact", "list", `ocidir://${path}@${usual.digest}`],
+    "list the largest subject's referrers": (path, { largest }) => [
+      ...["artifact", "list", `ocidir://${path}@${largest.digest}`],
+    ],
+    "attach one referrer": (path, { usual, run }) => [
+      ...["artifact", "put", "--subject", `ocidir://${path}@${usual.digest}`],
+      ...attachment(run),
+    ],
+    "attach one to the largest subject": (path, { largest, run }) => [
+      ...["artifact", "put", "--subject", `ocidir://${path}@${largest.digest}`],
+      ...attachment(run),
+    ],
   },
 };
+
+function discover(path, { digest }) {
+  return ["discover", "--oci-layout", `${path}@${digest}`, "--format", "json", "--depth", "1"];
+}
+
+function pathOf(peer) {
+  const directories = [join(homedir(), ".cache/stowage-peers"), ...(process.env.PATH ?? "").split(delimiter)];
+  return directories.map((directory) => join(directory, peer)).find((path) => existsSync(path));
+}
+
+/** A peer that takes longer, in ms, is not waited for. */
+const PATIENCE = 120_000;
+
+/** The ms that a whole process takes; undefined where it takes too long. */
+function wall(command, parameters) {
+  const start = performance.now();
+  const child = spawnSync(command, parameters, {
+    encoding: "utf8",
+    timeout: PATIENCE,
+    killSignal: "SIGKILL",
+    input: "",
+    maxBuffer: 2 ** 28,
+  });
+  if (child.error?.code === "ETIMEDOUT") return undefined;
+  if (child.status !== 0) throw new Error(`${command} ${parameters.join(" ")} failed: ${child.stderr}`);
+  return performance.now() - start;
+}
+
+/** Ours and those of the peers, in turn; the median of three each. */
+function besidePeers(operation, path, facts) {
+  const contenders = new Map([["stowage", []]]);
+  for (const [name, commands] of Object.entries(peers))
+    if (commands[operation] !== undefined && pathOf(name) !== undefined) contenders.set(name, []);
+  if (contenders.size === 1) return {};
+  for (let run = 1; run <= 3; run++) {
+    for (const [name, times] of contenders) {
+      if (times.includes(undefined)) continue;
+      const now = { ...facts, run: `${name}-${run}` };
+      const ours = () => [script, "--measure", operation, "--once", "--keep", path, "--facts", JSON.stringify(now)];
+      if (name !== "stowage") times.push(wall(pathOf(name), peers[name][operation](path, now)));
+      else {
+        // What the peers wrote is taken note of by a search, as it would be by the first of many.
+        inChild("list one subject's referrers", path, facts);
+        times.push(wall(process.execPath, ours()));
+      }
+    }
+  }
+  const median = (times) => (times.includes(undefined) ? undefined : times.sort((a, b) => a - b)[1]);
+  return Object.fromEntries([...contenders].map(([name, times]) => [name, median(times)]));
+}
 
 async function count(items) {
   let number = 0;
@@ -112,6 +208,7 @@ async function measure(operation, path, facts) {
   const layout = await Layout.open(path);
   const result = await operations[operation](layout, facts);
   const ms = performance.now() - start;
+  if (values.once) return;
   const again = performance.now();
   await operations[operation](layout, { ...facts, run: `${facts.run}-again` });
   const rss = process.resourceUsage().maxRSS / 1024;
@@ -142,7 +239,8 @@ function benchmark(size, directory) {
     const first = inChild(operation, path, { ...facts, run: 1 });
     inChild("list one subject's referrers", path, facts);
     const next = inChild(operation, path, { ...facts, run: 2 });
-    rows.push({ size, operation, indexBytes: statSync(join(path, "index.json")).size, first, next });
+    const beside = besidePeers(operation, path, facts);
+    rows.push({ size, operation, indexBytes: statSync(join(path, "index.json")).size, first, next, beside });
     process.stderr.write(
       `${size} ${operation}: ${first.ms.toFixed(0)} ${next.ms.toFixed(0)} ${next.againMs.toFixed(0)}\n`,
     );
@@ -167,11 +265,29 @@ function markdown(rows, sizes) {
   return lines.join("\n");
 }
 
+function peersTable(rows, sizes) {
+  const seconds = (ms) => (ms === undefined ? `> ${PATIENCE / 1000}` : (ms / 1000).toFixed(2));
+  const lines = [`| whole process, s | ${sizes.join(" | ")} |`, `| --- | ${sizes.map(() => "---").join(" | ")} |`];
+  for (const operation of new Set(
+    rows.filter(({ beside }) => beside.stowage !== undefined).map((row) => row.operation),
+  )) {
+    const cells = sizes.map((size) => {
+      const { stowage, ...others } = rows.find((row) => row.size === size && row.operation === operation).beside;
+      const ratio = (ms) => `${ms === undefined ? "< " : ""}${(stowage / (ms ?? PATIENCE)).toFixed(2)}`;
+      const theirs = Object.entries(others).map(([name, ms]) => `${name} ${seconds(ms)} (ratio ${ratio(ms)})`);
+      return [`stowage ${seconds(stowage)}`, ...theirs].join(", ");
+    });
+    lines.push(`| ${operation} | ${cells.join(" | ")} |`);
+  }
+  return lines.join("\n");
+}
+
 const { values } = parseArgs({
   options: {
     sizes: { type: "string", default: "100,1000,10000,100000" },
     json: { type: "string" },
     keep: { type: "string" },
+    once: { type: "boolean", default: false },
     measure: { type: "string" },
     facts: { type: "string" },
   },
@@ -183,7 +299,10 @@ else {
   try {
     const rows = sizes.flatMap((size) => benchmark(size, directory));
     if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);
-    process.stdout.write(`${markdown(rows, sizes)}\n`);
+    process.stdout.write(`${markdown(rows, sizes)}\n\n${peersTable(rows, sizes)}\n`);
+    for (const name of Object.keys(peers))
+      if (pathOf(name) === undefined)
+        process.stdout.write(`\n${name} is not installed: .ci/install-peers brings it.\n`);
   } finally {
     if (values.keep === undefined) rmSync(directory, { recursive: true, force: true });
   }

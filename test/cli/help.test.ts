@@ -3,13 +3,13 @@ import { describe, expect, it } from "vitest";
 import { stowage } from "./stowage.js";
 
 const help = await stowage(["--help"]);
-const names = [...help.stdout.matchAll(/^ {2}stowage ([a-z]+)/gm)].map((match) => match[1] as string);
+const names = [...help.stdout.matchAll(/^ {2}stowage ([a-z-]+)/gm)].map((match) => match[1] as string);
 
 describe("stowage --help", () => {
   it("names every command, and ends well", () => {
     expect(help.code).toBe(0);
     expect(names).toEqual(
-      "build attach copy publish index mutate list inspect tree tag untag verify du gc repair reconcile convert serve completion".split(
+      "build attach copy publish sync index mutate list inspect tree tag untag unpack cat ls-files diff check-base verify du gc repair reconcile convert probe serve login logout completion".split(
         " ",
       ),
     );
@@ -18,7 +18,7 @@ describe("stowage --help", () => {
   it("is what the README's table names", () => {
     const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
     const table = readme.slice(readme.indexOf("| I want to"), readme.indexOf("## Locations"));
-    const inTable = new Set([...table.matchAll(/`stowage ([a-z]+)`/g)].map((match) => match[1]));
+    const inTable = new Set([...table.matchAll(/`stowage ([a-z-]+)`/g)].map((match) => match[1]));
     expect([...inTable].sort()).toEqual([...names].sort());
   });
 
@@ -94,6 +94,16 @@ describe("wrong usage ends with 2 and a line on stderr", () => {
     [["serve", "--memory", "--listen", "everywhere"], "HOST:PORT"],
     [["publish", "oci:a:b", "oci:c:d"], "no registry"],
     [["attach", "oci-archive:a.tar:v1", "x"], "archive"],
+    [["sync", "none.yaml"], "a target as well"],
+    [["sync", "none.yaml", "--tags", "x"], "--tags is for a sync from a source to a target"],
+    [["sync", "alpine", "oci:a", "--newest", "few"], "--newest"],
+    [["sync", "alpine", "oci:a", "--rename", "x"], "FROM=TO"],
+    [["sync", "alpine", "oci:a", "--frozen"], "a lock is for a sync file"],
+    [["sync", "alpine:3", "oci:a", "--tags", "x"], "names one image already"],
+    [["unpack", "oci:a:b", "c", "--max-size", "much"], "much"],
+    [["unpack", "oci:a:b", "c", "--uid-map", "0:1000:"], "range of ids"],
+    [["unpack", "oci:a:b", "c", "--owners", "mine", "--gid-map", "0:1000"], "exclude each other"],
+    [["ls-files", "oci:a:b", "--layer", "top"], "top"],
   ])("%j", async (args, text) => {
     const run = await stowage(args);
     expect(run.stderr).toContain(text);

@@ -54,6 +54,25 @@ describe("the README", () => {
     expect(tree.stdout).toContain("<- application/spdx+json");
   });
 
+  it("has a sync file, and commands for it that work in this order", async () => {
+    writeFileSync(
+      join(directory.path, "sync.yaml"),
+      (blocks("yaml")[0] as string).replaceAll("localhost:5000", served.host),
+    );
+    const outputs: string[] = [];
+    for (const line of (blocks("sh")[2] as string).trim().split("\n")) {
+      const [name, ...args] = line.replaceAll("localhost:5000", served.host).split(" ");
+      expect(name).toBe("stowage");
+      const run = await stowage(args, { cwd: directory.path });
+      expect(`${line}: ${run.stderr}`).toBe(`${line}: `);
+      expect(run.code).toBe(0);
+      outputs.push(run.stdout);
+    }
+    expect(outputs[1]).toContain(`created  oci:mirror:${served.host}/acme/app:v1 -> ${served.host}/backup/acme/app:v1`);
+    expect(outputs[2]).toContain("2 images: 2 unchanged");
+    expect(outputs[3]).toMatch(/^sha256:[0-9a-f]{64}\n$/);
+  });
+
   it("has a library example that runs", () => {
     const code = (blocks("ts")[0] as string)
       .replaceAll("localhost:5000", served.host)

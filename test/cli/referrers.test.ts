@@ -121,6 +121,37 @@ describe("tree --chain", () => {
   });
 });
 
+describe("a tag of cosign's older style in a registry", () => {
+  it("is shown by inspect and tree as what it is for the image, and is none of its referrers", async () => {
+    const { host } = served;
+    await stowageJson(["push", "oci:out:v1", `${host}/legacy:v1`, "--referrers", "none"], { cwd });
+    const tag = `${image.replace(":", "-")}.sig`;
+    await stowageJson(["build", "app:/signature", "-t", `${host}/legacy:${tag}`], { cwd });
+    const inspection = await stowageJson<Inspection>(["inspect", `${host}/legacy:v1`], { cwd });
+    expect(inspection.referrers).toEqual([]);
+    expect(inspection.related).toMatchObject([{ kind: "legacy-tag", role: "signature", subject: image, name: tag }]);
+    const tree = await stowage(["tree", `${host}/legacy:v1`], { cwd });
+    expect(tree.stdout).toContain(`~ legacy-tag signature ${inspection.related?.[0]?.descriptor.digest} [${tag}]`);
+  });
+});
+
+describe("a name with a line break in it", () => {
+  it("is one line of a list", async () => {
+    const path = join(cwd, "out", "index.json");
+    const before = readFileSync(path, "utf8");
+    const index = JSON.parse(before);
+    const [entry] = index.manifests.filter((one: Descriptor) => one.digest === image);
+    const annotations = { "org.opencontainers.image.ref.name": "v1\nv2  sha256:abc" };
+    writeFileSync(path, JSON.stringify({ ...index, manifests: [...index.manifests, { ...entry, annotations }] }));
+    try {
+      const names = await stowage(["list", "oci:out", "--quiet"], { cwd });
+      expect(names.stdout).toBe("v1\nv1\\nv2  sha256:abc\n");
+    } finally {
+      writeFileSync(path, before);
+    }
+  });
+});
+
 describe("attach to a subject that is not there", () => {
   const absent = `sha256:${"ab".repeat(32)}`;
 
@@ -152,6 +183,10 @@ describe("attach to a subject that is not there", () => {
       [attached, again].map(({ descriptor }) => [absent, descriptor.digest]).sort(),
     );
     expect((await stowage(["list", "oci:out", "--dangling"], { cwd })).stdout).toContain("MISSING SUBJECT");
+    const plain = await stowage(["list", "oci:out"], { cwd });
+    expect(plain.stderr).toBe("stowage: 2 referrers of images that are not here: stowage list oci:out --dangling\n");
+    expect((await stowage(["list", "oci:out", "--quiet"], { cwd })).stderr).toBe("");
+    expect((await stowage(["list", "oci:copy:v1"], { cwd })).stderr).toBe("");
     const shown = await stowage(["tree", `oci:out@${digests.old}`], { cwd });
     expect(shown.stdout).toContain(`-> subject ${image}\n`);
   });

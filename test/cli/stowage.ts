@@ -18,6 +18,8 @@ export interface Run {
 export interface RunOptions {
   readonly cwd?: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** What it finds on standard input. Default: nothing. */
+  readonly input?: string;
 }
 
 /** Runs the built command as a user would, in a process of its own, and waits for its end. */
@@ -79,7 +81,10 @@ function start(args: readonly string[], options: RunOptions): ChildProcess {
     SOURCE_DATE_EPOCH: undefined,
     ...options.env,
   };
-  return spawn(process.execPath, [command, ...args], { cwd: options.cwd, env, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [command, ...args], { cwd: options.cwd, env, stdio: ["pipe", "pipe", "pipe"] });
+  // It need not read what it finds there.
+  child.stdin.on("error", () => {}).end(options.input ?? "");
+  return child;
 }
 
 /** A directory of its own for a test, and how to remove it. */

@@ -1,5 +1,6 @@
 import { cp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { GcReport } from "@stowage/layout";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { startServe, stowage, stowageJson, temporaryDirectory } from "./stowage.js";
 
@@ -67,6 +68,20 @@ describe("stowage gc", () => {
     expect(await blobs(layout)).toEqual(before);
   });
 
+  it("makes room by the oldest tags of the groups that --per names, and ends with 0 where that is enough", async () => {
+    const layout = await layoutWithTags("bounded");
+    expect((await stowage(["tag", `oci:${layout}:v1`, "release"], { cwd: directory })).code).toBe(0);
+    const { live } = await stowageJson<GcReport>(["gc", layout, "--dry-run"], { cwd: directory });
+    const newest = ["--per", "v*", "--keep-last", "1"];
+    const args = ["gc", layout, ...newest, "--max-size", String(live.bytes - 1), "--grace", "0"];
+    const run = await stowage(args, { cwd: directory });
+    expect(run.code).toBe(0);
+    // v1 goes first, and makes no room, since its image is the release.
+    expect(run.stdout.match(/^removed tag \S+/gm)?.sort()).toEqual(["removed tag v1", "removed tag v2"]);
+    const { stdout } = await stowage(["list", `oci:${layout}`, "--quiet"], { cwd: directory });
+    expect(stdout).toBe("release\nv3\n");
+  });
+
   it("ends with 3 where what is to be kept is too large", async () => {
     const layout = await layoutWithTags("large");
     const run = await stowage(["gc", layout, "--keep-last", "1", "--max-size", "10", "--grace", "0"], {
@@ -118,6 +133,30 @@ describe("stowage repair", () => {
       await served.stop();
     }
   });
+
+  it.each([
+    ["index.json", "{"],
+    ["index.json", undefined],
+    ["oci-layout", undefined],
+  ])(
+    "does not guess what a layout held whose %s is %j, says what to do, and does it once that is there again",
+    async (name, text) => {
+      const layout = await layoutWithTags(`lost-${name}-${text === undefined ? "gone" : "broken"}`);
+      const file = join(directory, layout, name);
+      if (text === undefined) await rm(file);
+      else await writeFile(file, text);
+      const before = await blobs(layout);
+      const run = await stowage(["repair", layout, "--from", "oci:template"], { cwd: directory });
+      expect(run.code).toBe(1);
+      expect(run.stderr).toContain(name);
+      expect(run.stderr).toContain("from a backup");
+      expect(await blobs(layout)).toEqual(before);
+      await cp(join(directory, "template", name), file);
+      await rm(await layerOf(layout, "v1"));
+      expect((await stowage(["repair", layout, "--from", "oci:template"], { cwd: directory })).code).toBe(0);
+      expect((await stowage(["verify", `oci:${layout}`], { cwd: directory })).code).toBe(0);
+    },
+  );
 
   it("ends with 3 where a part was repaired and with 1 where nothing was", async () => {
     const layout = await layoutWithTags("partly");

@@ -2,7 +2,15 @@ import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { descriptorOf, digestOf, encodeJson, Layout, mediaTypes } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
-import { all, indexBytes, manifestBytes, named, REF_NAME, utf8 } from "../../packages/layout/test/support.js";
+import {
+  all,
+  filesBelow,
+  indexBytes,
+  manifestBytes,
+  named,
+  REF_NAME,
+  utf8,
+} from "../../packages/layout/test/support.js";
 import { stowage } from "../cli/stowage.js";
 import {
   config,
@@ -260,6 +268,9 @@ describe("a graph", () => {
     await expectDone(cwd, ["copy", "oci:in:v1", "oci:out:v1"]);
     await expectDone(cwd, ["copy", "oci:in:v1", "oci-archive:out.tar:v1"]);
     await expectDone(cwd, ["verify", "oci-archive:out.tar"]);
+    const results = await judge(cwd);
+    for (const verb of ["convert", "reconcile", "repair", "gc"] as const)
+      expect(results[verb]).toEqual({ code: "done" });
   });
 
   it("of 1000 nested indexes is refused for its depth", async () => {
@@ -276,6 +287,10 @@ describe("a graph", () => {
       ),
     ]);
     expect(await all((await Layout.open(join(cwd, "in"))).referrers(image))).toEqual([]);
+    // Nothing that a tag leads to is lost, however deep it stands.
+    await expectDone(cwd, ["gc", "in", "--grace", "0"]);
+    expect(await filesBelow(join(cwd, "in", "blobs"))).toHaveLength(blobs.length + 3);
+    await judge(cwd);
   });
 
   it("of an index whose subject is its own child ends", async () => {
@@ -285,6 +300,9 @@ describe("a graph", () => {
     await expectDone(cwd, ["tree", "oci:in:v1"]);
     await expectDone(cwd, ["copy", "oci:in:v1", "oci:out:v1"]);
     await expectDone(cwd, ["copy", `oci:in@${image.digest}`, "oci:other:v1"]);
+    const results = await judge(cwd);
+    for (const verb of ["convert", "reconcile", "repair", "gc"] as const)
+      expect(results[verb]).toEqual({ code: "done" });
   });
 
   it("of 20000 entries for one digest is read", async () => {

@@ -73,9 +73,26 @@ export interface Judgement {
 }
 
 const verbs = ["inspect", "copy", "tree", "verify", "list", "tag", "attach"] as const;
+/** What is done to the layout as a whole, whatever became of the tag. */
+const upkeep = [
+  "dangling",
+  "verifyLayout",
+  "du",
+  "related",
+  "convert",
+  "reconcile",
+  "normalize",
+  "repair",
+  "gc",
+] as const;
 
-/** How each verb ends with the tag `v1` of the layout `in`, in a process that is killed where it does not end. */
-export async function judge(cwd: string): Promise<Readonly<Record<(typeof verbs)[number], Judgement>>> {
+/**
+ * How each verb ends with the tag `v1` of the layout `in`, and then with the layout, in a process that is killed where it does
+ * not end. None of them crashes, and no entry loses the file it leads to.
+ */
+export async function judge(
+  cwd: string,
+): Promise<Readonly<Record<(typeof verbs)[number] | (typeof upkeep)[number], Judgement>>> {
   const script = fileURLToPath(new URL("children/judge.mjs", import.meta.url));
   const child = spawn(process.execPath, [script, await builtPackage(), cwd], { stdio: ["ignore", "pipe", "pipe"] });
   const timer = setTimeout(() => child.kill("SIGKILL"), 30_000);
@@ -87,7 +104,9 @@ export async function judge(cwd: string): Promise<Readonly<Record<(typeof verbs)
   expect({ code, signal, errors }).toEqual({ code: 0, signal: null, errors: "" });
   expect(output).not.toContain(secret);
   const results = JSON.parse(output);
-  for (const verb of verbs) expect(results[verb]).not.toMatchObject({ code: "crashed" });
+  for (const verb of [...verbs, ...upkeep])
+    expect({ verb, ...results[verb] }).toMatchObject({ code: expect.not.stringMatching("crashed") });
+  expect(results.lost).toEqual([]);
   return results;
 }
 

@@ -7,8 +7,14 @@ import { pipeline } from "node:stream/promises";
 /** What is at a path of a file tree: its type and permission bits, and what its type has besides. */
 export type TreeEntry = Readonly<Record<string, unknown>>;
 
-/** What is below a directory, by path; the directory itself is `.`. Names of one file list each other. */
-export async function fileTree(directory: string): Promise<Readonly<Record<string, TreeEntry>>> {
+/**
+ * What is below a directory, by path; the directory itself is `.`. Names of one file list each other. With `whole`, owners
+ * and times as well.
+ */
+export async function fileTree(
+  directory: string,
+  options: { readonly whole?: boolean } = {},
+): Promise<Readonly<Record<string, TreeEntry>>> {
   const names = await namesBelow(directory);
   const tree: Record<string, TreeEntry> = {};
   const linked = new Map<string, string[]>();
@@ -27,6 +33,9 @@ export async function fileTree(directory: string): Promise<Readonly<Record<strin
       linked.set(inode, others);
       tree[name] = { type: "file", mode, size: status.size, sha256: await sha256(path), names: others };
     }
+    // Node sets times to the microsecond.
+    const attributes = { uid: status.uid, gid: status.gid, mtime: Math.trunc(status.mtimeMs * 1000) };
+    if (options.whole === true) tree[name] = { ...tree[name], ...attributes };
   }
   return tree;
 }

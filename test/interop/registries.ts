@@ -16,14 +16,25 @@ export interface PeerRegistry {
   readonly directory: string;
 }
 
+/** The certificates of a registry that speaks TLS, as files. */
+export interface RegistryTls {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** The authority whose clients it lets in, and nobody else. */
+  readonly clientCaFile?: string;
+}
+
 /** Docker's own registry 2.8, which has no referrers API. With an account it lets nobody else in. */
-export async function startDockerRegistry(account?: { name: string; password: string }): Promise<PeerRegistry> {
+export async function startDockerRegistry(
+  account?: { name: string; password: string },
+  tls?: RegistryTls,
+): Promise<PeerRegistry> {
   return start("docker-registry", async (directory, port) => {
     const config = [
       "version: 0.1",
       "log: {level: error}",
       `storage: {filesystem: {rootdirectory: ${directory}/data}, delete: {enabled: true}}`,
-      `http: {addr: 127.0.0.1:${port}}`,
+      `http: {addr: 127.0.0.1:${port}${tls === undefined ? "" : `, tls: ${tlsConfig(tls)}`}}`,
     ];
     if (account !== undefined) {
       const entry = await run("htpasswd", ["-Bin", account.name], { input: account.password });
@@ -32,6 +43,14 @@ export async function startDockerRegistry(account?: { name: string; password: st
     }
     await writeFile(join(directory, "config.yml"), config.join("\n"));
     return ["serve", "config.yml"];
+  });
+}
+
+function tlsConfig({ certFile, keyFile, clientCaFile }: RegistryTls): string {
+  return JSON.stringify({
+    certificate: certFile,
+    key: keyFile,
+    ...(clientCaFile === undefined ? {} : { clientcas: [clientCaFile] }),
   });
 }
 
@@ -82,7 +101,8 @@ async function answers(port: number): Promise<boolean> {
   try {
     const response = await fetch(`http://127.0.0.1:${port}/v2/`, { signal: AbortSignal.timeout(2_000) });
     await response.arrayBuffer();
-    return response.status === 200 || response.status === 401;
+    // One that speaks TLS answers 400 to plain http.
+    return [200, 400, 401].includes(response.status);
   } catch {
     return false;
   }

@@ -10,33 +10,42 @@ import {
   parsePlatform,
   type Source,
   selectPlatform,
+  withReferrersFrom,
 } from "@stowage/layout";
 import {
+  type ClientOptions,
   type OpenOptions,
-  RegistryClient,
   type ResolvedLocation,
   resolveLocation,
   withSource,
 } from "@stowage/registry";
 import type { Argv } from "yargs";
+import {
+  type ClientArguments,
+  type CredentialChoice,
+  checkOneReadsPassword,
+  clientFor,
+  withClientOptions,
+} from "./client-options.js";
 import { parsed, UsageError } from "./command.js";
-import { version } from "./version.js";
+import type { CredentialOption } from "./credentials.js";
 
-/** The options of every command that opens locations: how registries are spoken to, and how layouts are opened. */
-export interface RegistryArguments {
+/** The options of every command that opens locations: how layouts are opened. */
+export interface RegistryArguments extends ClientArguments {
   readonly blobs: string | undefined;
   readonly hardlink: boolean | undefined;
   readonly "allow-root": string[] | undefined;
-  readonly "plain-http": string[] | undefined;
-  readonly "ca-file": string | undefined;
-  readonly insecure: string[] | undefined;
-  readonly "trust-realm": string[] | undefined;
 }
 
-/** Adds the options of {@link RegistryArguments}. */
-export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArguments> {
-  const hosts = { type: "string", array: true, requiresArg: true, group: "Registries:" } as const;
-  return yargs
+/**
+ * Adds the options of {@link RegistryArguments}. Credentials can be given to a command with `one` location, and separately to one
+ * that has a source and a target (`both`); to one that may go to many registries they cannot.
+ */
+export function withRegistryOptions<T>(
+  yargs: Argv<T>,
+  credentials: CredentialChoice = "none",
+): Argv<T & RegistryArguments> {
+  const layouts = yargs
     .option("blobs", {
       type: "string",
       requiresArg: true,
@@ -54,39 +63,49 @@ export function withRegistryOptions<T>(yargs: Argv<T>): Argv<T & RegistryArgumen
       requiresArg: true,
       group: "Layouts:",
       describe: "Follow a blob that is a symbolic link into this directory",
-    })
-    .option("plain-http", {
-      ...hosts,
-      describe: "Speak HTTP, not HTTPS, to this HOST[:PORT]; loopback addresses get it anyway",
-    })
-    .option("ca-file", {
-      type: "string",
-      requiresArg: true,
-      group: "Registries:",
-      describe: "Trust the certificate authorities in this PEM file as well",
-    })
-    .option("insecure", { ...hosts, describe: "Do not check the certificate of this HOST[:PORT]" })
-    .option("trust-realm", {
-      ...hosts,
-      describe: "Send credentials to the token server at this HOST[:PORT] also where it is another site",
-    }) as Argv<T & RegistryArguments>;
+    });
+  return withClientOptions(layouts, credentials) as Argv<T & RegistryArguments>;
 }
 
 /** How locations are opened: with one registry client, so that a copy from a registry to itself can mount. */
-export function openOptions(args: RegistryArguments, signal: AbortSignal): OpenOptions {
-  const client = new RegistryClient({
-    userAgent: `stowage/${version()}`,
-    ...(args["plain-http"] === undefined ? {} : { plainHttp: args["plain-http"] }),
-    ...(args["ca-file"] === undefined ? {} : { caFile: args["ca-file"] }),
-    ...(args.insecure === undefined ? {} : { insecure: args.insecure }),
-    ...(args["trust-realm"] === undefined ? {} : { trustedRealms: args["trust-realm"] }),
+export function openOptions(args: RegistryArguments, signal: AbortSignal, more: ClientOptions = {}): OpenOptions {
+  return { signal, client: clientFor(args, "creds", more), layout: layoutOptions(args) };
+}
+
+/** How the locations of a command with a source and a target are opened: with one client, unless one of them has credentials of its own. */
+export function openBoth(
+  args: RegistryArguments,
+  signal: AbortSignal,
+  more: ClientOptions = {},
+): { source: OpenOptions; target: OpenOptions } {
+  const open = (option: CredentialOption): OpenOptions => ({
+    signal,
+    client: clientFor(args, option, more),
+    layout: layoutOptions(args),
   });
-  const layout: LayoutOptions = {
+  if (args["src-creds"] !== undefined || args["dst-creds"] !== undefined) {
+    checkOneReadsPassword(args);
+    return { source: open("src-creds"), target: open("dst-creds") };
+  }
+  const both = open("creds");
+  return { source: both, target: both };
+}
+
+/** Credentials go to one registry: several targets on different ones are wrong usage where `--dst-creds` is given. */
+export function checkTargetCredentials(args: RegistryArguments, targets: readonly Location[]): void {
+  const hosts = new Set(targets.flatMap((target) => (target.kind === "registry" ? [target.reference.host] : [])));
+  if (args["dst-creds"] === undefined || hosts.size < 2) return;
+  throw new UsageError(`--dst-creds is for one registry, not for ${[...hosts].join(" and ")}`, {
+    hint: "Log in to them with stowage login.",
+  });
+}
+
+function layoutOptions(args: RegistryArguments): LayoutOptions {
+  return {
     ...(args.blobs === undefined ? {} : { blobs: args.blobs }),
     ...(args.hardlink === undefined ? {} : { hardlink: args.hardlink }),
     ...(args["allow-root"] === undefined ? {} : { allowRoots: args["allow-root"] }),
   };
-  return { signal, client, layout };
 }
 
 /** Reads a location from the command line; a mistake in it is wrong usage. */
@@ -106,6 +125,11 @@ export function layoutArgument(text: string): string {
 /** Reads `--platform`. */
 export function platformArgument(text: string | undefined): Platform | undefined {
   return text === undefined ? undefined : parsed(() => parsePlatform(text));
+}
+
+/** Reads a `--platform` that may name several, with commas between them. */
+export function platformsArgument(text: string | undefined): readonly Platform[] {
+  return text === undefined ? [] : text.split(",").map((one) => parsed(() => parsePlatform(one.trim())));
 }
 
 /** Reads `KEY=VALUE` options into an object. */
@@ -131,6 +155,8 @@ export interface OpenedRoot {
 export interface RootOptions {
   readonly open: OpenOptions;
   readonly platform?: Platform | undefined;
+  /** A location whose referrers count as well. */
+  readonly referrersFrom?: string | undefined;
 }
 
 /** Opens a location and resolves what it names, down to a platform where one is asked for. */
@@ -142,7 +168,33 @@ export function withRoot<T>(text: string, options: RootOptions, use: (root: Open
       options.platform === undefined
         ? root.descriptor
         : await selectPlatform(source, root.descriptor, options.platform, options.open);
-    return use({ source, location, tag: root.tag, descriptor });
+    return withReferrersOf(options.referrersFrom, options.open, source, (both) =>
+      use({ source: both, location, tag: root.tag, descriptor }),
+    );
+  });
+}
+
+/** The source with the referrers of another location as well, where one is given. */
+export function withReferrersOf<T>(
+  text: string | undefined,
+  open: OpenOptions,
+  source: Source,
+  use: (source: Source) => Promise<T>,
+): Promise<T> {
+  if (text === undefined) return use(source);
+  return withSource(elsewhereArgument("referrers-from", text), open, (elsewhere) =>
+    use(withReferrersFrom(source, elsewhere)),
+  );
+}
+
+/** Reads a location of referrers: a repository, a layout or an archive as a whole. */
+export function elsewhereArgument(option: string, text: string): Location {
+  const location = locationArgument(text);
+  const { tag, digest } = location.kind === "registry" ? location.reference : location;
+  const byDefault = location.kind === "registry" && tag === "latest" && !text.endsWith(":latest");
+  if ((tag === undefined || byDefault) && digest === undefined) return location;
+  throw new UsageError(`--${option} ${JSON.stringify(text)} names an image; referrers are found by their subject`, {
+    hint: "Leave the tag and the digest out.",
   });
 }
 

@@ -1,5 +1,6 @@
 import { isOciError } from "@stowage/layout";
 import yargs from "yargs";
+import { closeClients } from "./clients.js";
 import { type AnyCommand, type Context, type ExitCode, UsageError } from "./command.js";
 import { commands } from "./commands.js";
 import { visible } from "./output.js";
@@ -35,6 +36,7 @@ export async function main(
     if (interrupted.signal.aborted) return 130;
     return report(error, err);
   } finally {
+    await closeClients(err);
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
   }
 }

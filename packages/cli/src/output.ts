@@ -14,13 +14,13 @@ export function besideArchive(context: Context, targets: readonly Location[]): C
   return { ...context, out: new Writable({ write: (_chunk, _encoding, done) => done() }) };
 }
 
-/** Prints `lines` to the result. */
+/** Prints `lines` to the result. A line break in one, from somebody's name for something, does not make it two. */
 export function printLines(context: Context, lines: readonly string[]): void {
-  for (const line of lines) context.out.write(`${visible(line)}\n`);
+  for (const line of lines) context.out.write(`${visible(line).replaceAll("\n", "\\n")}\n`);
 }
 
 /** A warning or a hint, on stderr. */
-export function note(context: Context, text: string): void {
+export function note(context: Pick<Context, "err">, text: string): void {
   context.err.write(`stowage: ${visible(text)}\n`);
 }
 

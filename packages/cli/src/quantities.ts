@@ -1,4 +1,5 @@
 import { UsageError } from "./command.js";
+import { count } from "./output.js";
 
 const MILLISECONDS: Readonly<Record<string, number>> = {
   s: 1000,
@@ -30,6 +31,17 @@ export function durationArgument(option: string, text: string | undefined): numb
   throw new UsageError(`--${option} ${JSON.stringify(text)} is no duration`, {
     hint: "Write 90s, 45m, 12h, 30d or 2w.",
   });
+}
+
+/** Milliseconds for people, in the largest unit of which there are two or more: `6 hours`, `90 seconds`. */
+export function formatDuration(duration: number): string {
+  const units = [
+    ["day", 86_400_000],
+    ["hour", 3_600_000],
+    ["minute", 60_000],
+  ] as const;
+  const [noun, length] = units.find(([, size]) => duration >= 2 * size) ?? ["second", 1000];
+  return count(Math.ceil(duration / length), noun);
 }
 
 /** Reads `500MB`, `1.5GB`, `2GiB` or a bare number into bytes. */

@@ -8,6 +8,7 @@ export interface ReferrerArguments {
   readonly "annotation-filter": string[] | undefined;
   readonly latest: boolean;
   readonly depth: string | undefined;
+  readonly "referrers-from": string | undefined;
 }
 
 /** Adds the options of {@link ReferrerArguments}. */
@@ -39,7 +40,23 @@ export function withReferrerOptions<T>(yargs: Argv<T>): Argv<T & ReferrerArgumen
       requiresArg: true,
       group,
       describe: "How many levels of referrers: 1 for none of referrers [default: all]",
+    })
+    .option("referrers-from", {
+      type: "string",
+      requiresArg: true,
+      group,
+      describe: "Also those that this LOCATION has, another repository or a layout",
     }) as Argv<T & ReferrerArguments>;
+}
+
+/** Adds `--referrers-to`. */
+export function withReferrersTarget<T>(yargs: Argv<T>): Argv<T & { readonly "referrers-to": string | undefined }> {
+  return yargs.option("referrers-to", {
+    type: "string",
+    requiresArg: true,
+    group: "Which referrers:",
+    describe: "Put referrers into this LOCATION, another repository or a layout, not beside the image",
+  }) as Argv<T & { readonly "referrers-to": string | undefined }>;
 }
 
 /** Which referrers the options ask for, undefined for all. */

@@ -21,7 +21,7 @@ const MAXIMUM_DEPTH = 500;
  * `INVALID` where it holds `..` or a NUL or deletes what cannot be deleted, with `LIMIT` where it is longer than any path.
  */
 export function entryParts(name: string, what: string): readonly string[] {
-  const shown = JSON.stringify(name.length > 300 ? `${name.slice(0, 300)}...` : name);
+  const shown = quoted(name);
   if (name.length > MAXIMUM_PATH)
     throw new OciError("LIMIT", `${what}: a name is longer than ${MAXIMUM_PATH}: ${shown}`);
   if (name.includes("\0")) throw new OciError("INVALID", `${what}: a name holds a NUL: ${shown}`);
@@ -46,6 +46,32 @@ export function entryPath(name: string, what: string): EntryPath {
   if (base.startsWith(`${WHITEOUT}${WHITEOUT}`)) return { kind: "metadata" };
   const deleted = base.slice(WHITEOUT.length);
   if (!isLast || ["", ".", ".."].includes(deleted))
-    throw new OciError("INVALID", `${what}: a whiteout that deletes nothing: ${JSON.stringify(name)}`);
+    throw new OciError("INVALID", `${what}: a whiteout that deletes nothing: ${quoted(name)}`);
   return { kind: "whiteout", parts: [...parents, deleted] };
+}
+
+/** True where one of two paths is the other, or leads to it: no file can have the one while something has the other. */
+export function isNested(path: string, other: string): boolean {
+  return `${path}/`.startsWith(`${other}/`) || `${other}/`.startsWith(`${path}/`);
+}
+
+/** A name for a message. */
+export function quoted(name: string): string {
+  return JSON.stringify(name.length > 300 ? `${name.slice(0, 300)}...` : name);
+}
+
+/** The failure of an entry whose path leads through a link to where nothing may be put. */
+export function leadsOut(what: string, parts: readonly string[], link: string): OciError {
+  return new OciError(
+    "INVALID",
+    `${what}: ${quoted(parts.join("/"))} leads through the symbolic link /${link} out of the image or to no directory in it`,
+  );
+}
+
+/** As many links as Linux follows in one path. */
+export const MAXIMUM_LINKS = 40;
+
+/** The failure of an entry with more than {@link MAXIMUM_LINKS} on its way. */
+export function tooManyLinks(what: string, parts: readonly string[]): OciError {
+  return new OciError("INVALID", `${what}: too many symbolic links on the way to ${quoted(parts.join("/"))}`);
 }

@@ -1,6 +1,7 @@
 export type { BaseImage } from "./base.js";
 export { type BuildEvent, type BuildOptions, type BuildResult, build } from "./build.js";
 export { type BuildDestination, type BuildIntoOptions, buildInto } from "./build-into.js";
+export { type BaseCheck, checkBase, type RecordedBase, recordedBase } from "./check-base.js";
 export { type Compression, compress, compressions, layerMediaType } from "./compression.js";
 export {
   type ConfigChanges,
@@ -15,6 +16,16 @@ export {
   platformOf,
 } from "./config.js";
 export type { BuildTarget, ContentWriter } from "./content-writer.js";
+export type { FileAspect, FileChange } from "./diff/compare-files.js";
+export type { FieldChange } from "./diff/compare-json.js";
+export {
+  type Compared,
+  type DiffOptions,
+  diff,
+  type ImageDiff,
+  type IndexDiff,
+  type LayerChange,
+} from "./diff/diff.js";
 export { type FileTreeOptions, fileTree } from "./file-tree.js";
 export { type CatOptions, cat } from "./files/cat.js";
 export type { ImageFile } from "./files/image-file.js";

@@ -114,7 +114,9 @@ export class LowerPaths {
     const what = `the layer ${layer.digest}`;
     const entries: LowerEntry[] = [];
     const parents = new Set<string>();
-    for await (const { header } of readTar(openLayer(source, layer, what, options), what, options)) {
+    // Names are all that is kept of it, so however much it unpacks to takes nothing but time.
+    const tar = openLayer(source, layer, what, { ...options, ratio: Number.MAX_SAFE_INTEGER });
+    for await (const { header } of readTar(tar, what, options)) {
       const name = normalize(header.name);
       if (name === undefined) continue;
       const slash = name.lastIndexOf("/") + 1;

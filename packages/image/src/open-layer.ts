@@ -59,8 +59,8 @@ export async function* openLayer(
       throw new OciError("LIMIT", `${what} has ${layer.size} bytes and unpacks to more than ${most}`, {
         hint:
           most === limit
-            ? "A layer may be larger where the limit on its size is."
-            : "It looks like a bomb; the limit on the ratio can be raised where it is none.",
+            ? "--max-size raises the limit."
+            : "It looks like a bomb; where it is none, --max-ratio raises the limit.",
       });
     hasher?.update(chunk);
     yield chunk;

@@ -37,10 +37,12 @@ export async function* readLayers(
   const { layers, config } = image;
   const wanted = [...layers.keys()].filter((at) => options.only?.has(at) ?? true);
   const counted = counter(options);
+  const ended = new AbortController();
+  const signal = options.signal === undefined ? ended.signal : AbortSignal.any([options.signal, ended.signal]);
   const open = (at: number): OpenedLayer & { readonly tar: ReadAhead } => {
     const layer = layers[at] as Descriptor;
     const what = `layer ${at + 1} of ${layers.length} (${layer.digest})`;
-    const tar = openLayer(source, layer, what, { ...options, diffId: config.rootfs.diff_ids[at] });
+    const tar = openLayer(source, layer, what, { ...options, signal, diffId: config.rootfs.diff_ids[at] });
     return { at, what, tar: readAhead(counted(tar), BYTES_AHEAD) };
   };
   const opened: ReturnType<typeof open>[] = [];
@@ -52,6 +54,8 @@ export async function* readLayers(
       opened.shift();
     }
   } finally {
+    // A layer that is slow to come is not waited for where one before it was refused.
+    ended.abort();
     await Promise.all(opened.map(({ tar }) => tar.giveUp()));
   }
 }

@@ -7,6 +7,7 @@ import {
   TarHeaderReader,
   type TarReadHeader,
 } from "@stowage/layout";
+import { quoted } from "./entry-path.js";
 import { checkEntryName } from "./tar-header.js";
 
 /** An entry as it stands in an archive, with its body. */
@@ -43,12 +44,14 @@ export async function* readTar(
       if (header.size > 0 && header.type !== "file" && header.type !== "unknown") {
         throw new OciError(
           "INVALID",
-          `${what}: ${JSON.stringify(header.name)} is a ${header.type} and yet has ${header.size} bytes`,
+          `${what}: ${quoted(header.name)} is a ${header.type} and yet has ${header.size} bytes`,
         );
       }
       const end = input.position + header.size;
       yield { header, body: input.until(end) };
-      await input.skip(end - input.position + padding(header.size));
+      await input.skip(end - input.position);
+      // umoci leaves out what fills the last block of an archive.
+      await input.skipAny(padding(header.size));
     }
     while (await input.fill()) input.drop();
   } finally {

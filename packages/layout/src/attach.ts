@@ -9,7 +9,7 @@ import {
   parseMediaType,
   plainDescriptor,
 } from "./model/descriptor.js";
-import { OciError } from "./model/errors.js";
+import { isOciError, OciError } from "./model/errors.js";
 import { encodeJson } from "./model/manifest.js";
 import { annotationKeys, isManifestType, mediaTypes } from "./model/media-types.js";
 import { contentOf } from "./model/verified.js";
@@ -33,6 +33,11 @@ export interface AttachOptions extends Abortable {
   readonly annotations?: Annotations;
   /** The `org.opencontainers.image.created` annotation, RFC 3339. Default: none. */
   readonly created?: string | undefined;
+  /**
+   * What the config of the referrer is: `empty`, as image-spec wants it for an artifact, or an `image` config that names no
+   * platform, for registries that take nothing but container images. Default: `empty`.
+   */
+  readonly config?: "empty" | "image" | undefined;
   /** A tag for the referrer itself. Default: none; it is found through its subject. */
   readonly tag?: string | undefined;
   /** Told the number of bytes as they are stored or sent. */
@@ -66,21 +71,47 @@ export async function attach(target: Target, subject: Descriptor, options: Attac
     ...options.annotations,
     ...(options.created === undefined ? {} : { [annotationKeys.created]: options.created }),
   };
+  const layers = files.length === 0 ? [emptyDescriptor] : files.map((file) => file.descriptor);
+  const config = options.config === "image" ? imageConfig(layers) : contentOf(emptyBytes, emptyDescriptor);
   const bytes = encodeJson({
     schemaVersion: 2,
     mediaType: mediaTypes.manifest,
     artifactType,
-    config: emptyDescriptor,
-    layers: files.length === 0 ? [emptyDescriptor] : files.map((file) => file.descriptor),
+    config: config.descriptor,
+    layers,
     subject: plainDescriptor(subject),
     ...(Object.keys(annotations).length === 0 ? {} : { annotations: sorted(annotations) }),
   });
   const descriptor = descriptorOf(bytes, mediaTypes.manifest, { artifactType });
-  await target.push(contentOf(emptyBytes, emptyDescriptor), options);
+  await target.push(config, options);
+  if (files.length === 0) await target.push(contentOf(emptyBytes, emptyDescriptor), options);
   for (const file of files) await target.push(file, options);
-  await target.push(contentOf(bytes, descriptor), options);
+  await pushReferrer(target, contentOf(bytes, descriptor), options);
   if (options.tag !== undefined) await target.tag(options.tag, descriptor, options);
   return { descriptor, subject: plainDescriptor(subject), artifactType, files: files.map((file) => file.descriptor) };
+}
+
+/** The config of an image that is for no platform; what is attached is not packed, so each layer is its own diff. */
+function imageConfig(layers: readonly Descriptor[]): Content {
+  const bytes = encodeJson({
+    architecture: "unknown",
+    os: "unknown",
+    config: {},
+    rootfs: { type: "layers", diff_ids: layers.map(({ digest }) => digest) },
+  });
+  return contentOf(bytes, descriptorOf(bytes, mediaTypes.config));
+}
+
+async function pushReferrer(target: Target, referrer: Content, options: AttachOptions): Promise<void> {
+  try {
+    await target.push(referrer, options);
+  } catch (error) {
+    if (options.config === "image" || !isOciError(error, "INVALID") || error.hint !== undefined) throw error;
+    throw new OciError(error.code, error.message, {
+      hint: "Registries that take nothing but container images, GitLab's for one, may take it with --config image.",
+      cause: error,
+    });
+  }
 }
 
 const MEDIA_TYPES_BY_ENDING: readonly (readonly [string, string])[] = [

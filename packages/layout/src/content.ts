@@ -12,6 +12,11 @@ export interface Content {
   readonly descriptor: Descriptor;
   /** The bytes from the beginning. They need not be verified: whoever stores them does that. */
   open(): Bytes;
+  /**
+   * The bytes from an offset on, where going on is cheaper than beginning again. A target that has kept what came before, also
+   * from an earlier run, asks for the rest only; it verifies the whole.
+   */
+  openFrom?(offset: number): Bytes;
   /** Where the content comes from. A target that knows it may mount, link or clone instead of calling `open`. */
   readonly origin?: Source;
 }
@@ -36,6 +41,12 @@ export interface ReferrersOptions extends Abortable {
   readonly artifactType?: string | undefined;
 }
 
+/** The options of {@link Source.tags}. */
+export interface TagListOptions extends Abortable {
+  /** Also tags that only carry a referrers list. Default: false. */
+  readonly all?: boolean | undefined;
+}
+
 /** Where content can be read from. */
 export interface Source {
   /** What this is, for messages: `oci:dir`, `docker.io/library/alpine`. Never holds a credential. */
@@ -52,8 +63,8 @@ export interface Source {
    * Nothing is yielded where there are none, also where the subject itself is not there.
    */
   referrers(subject: Descriptor, options?: ReferrersOptions): AsyncIterable<Descriptor>;
-  /** The tags, each once, in bytewise order. Tags that only carry a referrers list are not among them. */
-  tags(options?: Abortable): AsyncIterable<string>;
+  /** The tags, each once, in bytewise order. Tags that only carry a referrers list are not among them unless asked for. */
+  tags(options?: TagListOptions): AsyncIterable<string>;
 }
 
 /** How content came to be present: `written` by this call, `present` before it, `mounted` from another repository, `linked` from another store. */
@@ -61,8 +72,15 @@ export type Presence = "written" | "present" | "mounted" | "linked";
 
 /** The options of {@link Target.push}. */
 export interface PushOptions extends Abortable {
+  /** What {@link Target.has} has just said of the content, so that the target need not look for it again. Default: it looks. */
+  readonly found?: boolean | undefined;
   /** Told the number of bytes as they are stored or sent. */
   readonly onBytes?: (count: number) => void;
+  /**
+   * Takes over the part of the push that makes a referrer found by its subject, where that takes a while and is better done for
+   * many of them together: `push` then returns before it. The content counts as pushed only when it has succeeded.
+   */
+  readonly later?: (listed: Promise<void>) => void;
 }
 
 /** Where content can be stored as well. Deleting is not part of it. */
@@ -82,6 +100,11 @@ export interface Target extends Source {
    * then on. Fails with `MISMATCH` where the bytes are not what the descriptor says; then nothing was stored.
    */
   push(content: Content, options?: PushOptions): Promise<Presence>;
+  /**
+   * How {@link push} would make the content present, as far as that can be told without trying; nothing is changed. Where it is
+   * missing, the answer is `present` or `written`, as {@link has} says.
+   */
+  foresee?(content: Content, options?: Abortable): Promise<Presence>;
   /** Lets the tag stand for a manifest that is present, instead of whatever it stood for. Fails with `NOT_FOUND` where it is not present. */
   tag(reference: string, descriptor: Descriptor, options?: Abortable): Promise<void>;
 }

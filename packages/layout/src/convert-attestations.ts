@@ -1,6 +1,7 @@
 import type { Abortable, Source, Target } from "./content.js";
 import { type CopyOptions, type CopyReport, copy } from "./copy.js";
 import { type Descriptor, descriptorOf, emptyBytes, emptyDescriptor, plainDescriptor } from "./model/descriptor.js";
+import type { Digest } from "./model/digest.js";
 import { parseJsonObject } from "./model/json.js";
 import { encodeJson } from "./model/manifest.js";
 import { isImageManifestType, isIndexType, mediaTypes } from "./model/media-types.js";
@@ -48,7 +49,15 @@ export async function convertAttestations(
   options: CopyOptions = {},
 ): Promise<ConvertReport> {
   const made = new MemoryStore(source.name);
-  const run: Conversion = { source, made, converted: [], kept: [], left: [], signal: options.signal };
+  const run: Conversion = {
+    source,
+    made,
+    replaced: new Map(),
+    converted: [],
+    kept: [],
+    left: [],
+    signal: options.signal,
+  };
   const descriptor = await convert(run, root, []);
   const { converted, kept, left } = run;
   const copied = await copy(new Overlay(source, made), target, descriptor, options);
@@ -59,20 +68,32 @@ interface Conversion extends Abortable {
   readonly source: Source;
   /** The manifests that are new. */
   readonly made: MemoryStore;
+  /** What took the place of each index, by its digest. */
+  readonly replaced: Map<Digest, Descriptor>;
   readonly converted: ConvertedAttestation[];
   readonly kept: Descriptor[];
   readonly left: Descriptor[];
 }
 
-/** What takes the place of `descriptor`: itself, where it is no index or holds no attestation. */
+/** What takes the place of `descriptor`: itself, where it is no index or holds no attestation. Each index is converted once. */
 async function convert(run: Conversion, descriptor: Descriptor, path: readonly string[]): Promise<Descriptor> {
   checkDepth(path, descriptor);
   if (!isIndexType(descriptor.mediaType)) return descriptor;
+  const known = run.replaced.get(descriptor.digest);
+  if (known !== undefined) return known.digest === descriptor.digest ? descriptor : withoutData(descriptor, known);
+  const replacement = await convertIndex(run, descriptor, path);
+  run.replaced.set(descriptor.digest, replacement);
+  return replacement;
+}
+
+async function convertIndex(run: Conversion, descriptor: Descriptor, path: readonly string[]): Promise<Descriptor> {
   const { manifest, bytes } = await readManifest(run.source, descriptor, { signal: run.signal });
   if (manifest.kind !== "index") return descriptor;
+  const images = new Map(manifest.manifests.filter((child) => !isAttestation(child)).map((one) => [one.digest, one]));
   const manifests: Descriptor[] = [];
   for (const child of manifest.manifests) {
-    const subject = manifest.manifests.find((other) => other.digest === attestedDigest(child) && !isAttestation(other));
+    const attested = attestedDigest(child);
+    const subject = attested === undefined ? undefined : images.get(attested);
     if (!isAttestation(child)) manifests.push(await convert(run, child, [...path, child.digest]));
     else if (subject !== undefined && isImageManifestType(child.mediaType)) await convertOne(run, child, subject);
     else {
@@ -84,10 +105,9 @@ async function convert(run: Conversion, descriptor: Descriptor, path: readonly s
   if (isSame && manifests.every((child, at) => child.digest === manifest.manifests[at]?.digest)) return descriptor;
   for await (const referrer of run.source.referrers(descriptor, { signal: run.signal })) run.left.push(referrer);
   const changed = encodeJson({ ...parseJsonObject(bytes, descriptor.digest), manifests });
-  const { digest, size } = descriptorOf(changed, descriptor.mediaType);
-  const replacement = { ...descriptor, digest, size };
+  const replacement = withoutData(descriptor, descriptorOf(changed, descriptor.mediaType));
   await run.made.push(contentOf(changed, plainDescriptor(replacement)));
-  return withoutData(replacement);
+  return replacement;
 }
 
 async function convertOne(run: Conversion, child: Descriptor, subject: Descriptor): Promise<void> {
@@ -117,7 +137,7 @@ function referrerBytes({ manifest, bytes }: ReadManifest, subject: Descriptor): 
   });
 }
 
-/** An index that was embedded in its descriptor is not the same any more. */
-function withoutData({ data: _data, ...descriptor }: Descriptor): Descriptor {
-  return descriptor;
+/** The descriptor with the digest and size of another. What was embedded in it is not the same any more. */
+function withoutData({ data: _data, ...descriptor }: Descriptor, { digest, size }: Descriptor): Descriptor {
+  return { ...descriptor, digest, size };
 }

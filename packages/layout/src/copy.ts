@@ -1,11 +1,17 @@
-import type { Abortable, Presence, Source, Target } from "./content.js";
-import { type Descriptor, plainDescriptor } from "./model/descriptor.js";
-import { isOciError, type OciError, withContext } from "./model/errors.js";
-import { isManifestType } from "./model/media-types.js";
-import { contentOf, readManifest } from "./model/verified.js";
-import { type ReferrerFilter, selectReferrers } from "./referrer-filter.js";
+import type { Arrivals } from "./arrivals.js";
+import type { Abortable, Bytes, Presence, Source, Target } from "./content.js";
+import { CopyRun } from "./copy-run.js";
+import { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
+import type { Descriptor } from "./model/descriptor.js";
+import { withContext } from "./model/errors.js";
+import { isIndexType } from "./model/media-types.js";
+import type { Platform } from "./model/platform.js";
+import type { ReferrerFilter } from "./referrer-filter.js";
+import { actualTarget, Rehearsal } from "./rehearsal.js";
+import { selectPlatform } from "./select-platform.js";
+import { type TagChange, Tags } from "./set-tags.js";
 import { IndexedTarget } from "./store/indexed-target.js";
-import { checkDepth, type GraphPath, referrerLevel, referrerStep, steps, visitKey } from "./walk.js";
+import type { GraphPath } from "./walk.js";
 
 /** Which referrers go along: all of them, none, those that a filter lets through, or those the function says yes to. */
 export type ReferrersChoice = "all" | "none" | ReferrerFilter | ((referrer: Descriptor) => boolean);
@@ -14,12 +20,35 @@ export type ReferrersChoice = "all" | "none" | ReferrerFilter | ((referrer: Desc
 export interface CopyOptions extends Abortable {
   /** What the root is tagged with at the target, after everything else has arrived. Default: nothing. */
   readonly tags?: readonly string[];
+  /** Fail with `CONFLICT`, before anything is sent, where one of the tags stands for something else. Default: false. */
+  readonly noClobber?: boolean | undefined;
   /** Default: `all`. They follow every manifest of the graph, and each other. */
   readonly referrers?: ReferrersChoice;
+  /**
+   * Whether what older tools tie to a digest by a tag like `sha256-<hex>.sig` goes along, with that tag, where referrers do.
+   * Default: true.
+   */
+  readonly legacyTags?: boolean | undefined;
+  /** Copy the images for these platforms only. Default: everything. */
+  readonly platforms?: readonly Platform[] | undefined;
+  /**
+   * What becomes of the index then, see {@link filterPlatforms}. Default: of one platform the image alone is copied, without its
+   * index; of several, `filter`.
+   */
+  readonly index?: IndexChoice | undefined;
+  /**
+   * Fetches a layer that may not be distributed, by its type, from where its `urls` say, if the source does not have it. Without
+   * this such layers that have urls are left out.
+   */
+  readonly external?: ((layer: Descriptor, options: Abortable) => Bytes) | undefined;
   /** How many pieces of content move at once. Default: 4. */
   readonly concurrency?: number;
   /** Look at everything a manifest points at, also where the target is `closed` and has the manifest. Default: false. */
   readonly forceRecursive?: boolean;
+  /** Shared with other copies into the same target that run at the same time: what one brings, the others find there. */
+  readonly arrivals?: Arrivals | undefined;
+  /** The target has the root with all below it: somebody has just looked. Default: it is looked for. */
+  readonly rootPresent?: boolean | undefined;
   /** Told what happens, in the order in which it happens. */
   readonly onEvent?: (event: CopyEvent) => void;
 }
@@ -38,6 +67,16 @@ export interface CopyFailure {
   readonly error: unknown;
 }
 
+/** What was not copied because it was not asked for. */
+export interface LeftOut {
+  /** Manifests for other platforms, and attestations about them. */
+  readonly platforms: readonly Descriptor[];
+  /** What refers to an index that has another digest now, or is not copied. */
+  readonly referrers: readonly Descriptor[];
+  /** Layers that may not be distributed and have urls. */
+  readonly external: readonly Descriptor[];
+}
+
 /** What a copy did. Counts are pieces of content, each digest once. */
 export interface CopyReport {
   readonly source: string;
@@ -45,6 +84,8 @@ export interface CopyReport {
   /** The root, as the target has it now. */
   readonly descriptor: Descriptor;
   readonly tags: readonly string[];
+  /** What became of the tags, those of older tools that came along included. */
+  readonly tagged: readonly TagChange[];
   readonly written: number;
   readonly present: number;
   readonly mounted: number;
@@ -53,16 +94,16 @@ export interface CopyReport {
   readonly bytes: number;
   /** The referrers that were found and chosen, and those of them that are at the target now. */
   readonly referrers: { readonly found: number; readonly copied: number };
+  readonly leftOut: LeftOut;
   /** Referrers that are not at the target, and why. The copy is only partly done where there is one. */
   readonly failures: readonly CopyFailure[];
 }
 
-const DEFAULT_CONCURRENCY = 4;
-
 /**
  * Makes everything below `reference` present at the target, byte for byte: what a manifest points at before the manifest,
- * a subject before its referrers, the tags last. What the target has is not read. Fails, with no tag set, where a part of
- * the root cannot be copied; a referrer that cannot is in the report's `failures`.
+ * a subject before its referrers, the tags last. What the target has is not read, and a tag that is right is not written.
+ * Fails, with no tag set, where a part of the root cannot be copied, and with `CONFLICT` where a tag stands for something else and
+ * may not be moved; a referrer that cannot be copied is in the report's `failures`.
  */
 export async function copy(
   source: Source,
@@ -70,196 +111,42 @@ export async function copy(
   reference: string | Descriptor,
   options: CopyOptions = {},
 ): Promise<CopyReport> {
-  const root = typeof reference === "string" ? await source.resolve(reference, options) : reference;
-  const run = new CopyRun(source, target, options);
+  const wanted = typeof reference === "string" ? await source.resolve(reference, options) : reference;
   try {
+    const image = await chosen(source, wanted, options);
+    const root = image.descriptor;
+    const tags = await Tags.look(image.source, actualTarget(target), root, options.tags ?? [], options);
+    const run = new CopyRun(image.source, target, image.leftOut, options);
+    if (tags.found || options.rootPresent === true) run.isPresent(root);
     await run.part(root, []);
     if (options.referrers !== "none") await run.referrersOfAll();
-    for (const tag of options.tags ?? []) await target.tag(tag, root, options);
+    await run.allListed();
+    const tagged: TagChange[] = [];
+    for (const tag of options.tags ?? [])
+      tagged.push(target instanceof Rehearsal ? tags.foresee(tag) : await tags.set(tag));
     // Without a name the root would be in a layout, and nothing would say so.
-    if ((options.tags ?? []).length === 0 && target instanceof IndexedTarget) await target.addEntry(root, options);
+    if (tagged.length === 0 && target instanceof IndexedTarget) await target.addEntry(root, options);
+    return run.report(root, tagged, root.digest === wanted.digest ? [] : await left(source, wanted, options));
   } catch (error) {
-    const what = typeof reference === "string" ? `${reference} (${root.digest})` : root.digest;
+    const what = typeof reference === "string" ? `${reference} (${wanted.digest})` : wanted.digest;
     throw withContext(error, `cannot copy ${what} from ${source.name} to ${target.name}`);
   }
-  return run.report(root);
 }
 
-class CopyRun {
-  readonly #source: Source;
-  readonly #target: Target;
-  readonly #options: CopyOptions;
-  readonly #slots: Slots;
-  /** One claim for each digest: a part that two manifests share moves once. */
-  readonly #claims = new Map<string, Promise<void>>();
-  /** The manifests that have arrived and whose referrers are still to be looked for. */
-  #manifests: { readonly descriptor: Descriptor; readonly path: GraphPath }[] = [];
-  readonly #counts: Record<Presence, number> = { written: 0, present: 0, mounted: 0, linked: 0 };
-  readonly #failures: CopyFailure[] = [];
-  #bytes = 0;
-  #found = 0;
-
-  constructor(source: Source, target: Target, options: CopyOptions) {
-    this.#source = source;
-    this.#target = target;
-    this.#options = options;
-    this.#slots = new Slots(
-      Math.min(options.concurrency ?? DEFAULT_CONCURRENCY, target.concurrency ?? Number.MAX_SAFE_INTEGER),
-    );
-  }
-
-  /** Copies what `descriptor` names, with all that it points at. */
-  part(descriptor: Descriptor, path: GraphPath): Promise<void> {
-    const claimed = this.#claims.get(visitKey(descriptor));
-    if (claimed !== undefined) return claimed;
-    const work = this.#copyPart(descriptor, path);
-    this.#claims.set(visitKey(descriptor), work);
-    return work;
-  }
-
-  /** Copies the referrers of all that was copied, then their referrers, until there are none. */
-  async referrersOfAll(): Promise<void> {
-    while (this.#manifests.length > 0) {
-      const subjects = this.#manifests;
-      this.#manifests = [];
-      const listed = await allSettledOrThrow(
-        subjects.map(({ descriptor, path }) => this.#slots.run(() => this.#referrersOf(descriptor, path))),
-      );
-      // In the order of the subjects: which listing was the quickest must not show in an archive.
-      await allSettledOrThrow(listed.flat().map(({ referrer, path }) => this.#copyReferrer(referrer, path)));
-    }
-  }
-
-  report(descriptor: Descriptor): CopyReport {
-    return {
-      source: this.#source.name,
-      target: this.#target.name,
-      descriptor,
-      tags: [...(this.#options.tags ?? [])],
-      ...this.#counts,
-      bytes: this.#bytes,
-      referrers: { found: this.#found, copied: this.#found - this.#failures.length },
-      failures: this.#failures,
-    };
-  }
-
-  async #copyPart(descriptor: Descriptor, path: GraphPath): Promise<void> {
-    checkDepth(path, descriptor);
-    try {
-      if (isManifestType(descriptor.mediaType)) await this.#copyManifest(descriptor, path);
-      else
-        await this.#push({
-          descriptor,
-          open: () => this.#source.fetch(descriptor, this.#options),
-          origin: this.#source,
-        });
-    } catch (error) {
-      this.#emit({ type: "failed", descriptor, error });
-      throw path.length === 0 ? error : located(error, path);
-    }
-  }
-
-  async #copyManifest(descriptor: Descriptor, path: GraphPath): Promise<void> {
-    const { manifest, bytes } = await this.#slots.run(() =>
-      readManifest(this.#source, descriptor, { signal: this.#options.signal }),
-    );
-    const complete =
-      this.#target.closed &&
-      this.#options.forceRecursive !== true &&
-      (await this.#slots.run(() => this.#target.has(descriptor, this.#options)));
-    const children = steps(manifest);
-    // The parts of a manifest that is there are there too; only those that may have referrers are looked at.
-    const wanted = complete ? children.filter(({ child }) => isManifestType(child.mediaType)) : children;
-    await allSettledOrThrow(wanted.map(({ child, step }) => this.part(child, [...path, step])));
-    // A referrer is pushed even so: it may be there and still be missing from the list of its subject.
-    if (complete && manifest.subject === undefined) this.#arrived(descriptor, "present");
-    else await this.#push({ ...contentOf(bytes, descriptor), origin: this.#source });
-    this.#manifests.push({ descriptor, path });
-  }
-
-  async #referrersOf(subject: Descriptor, path: GraphPath): Promise<{ referrer: Descriptor; path: GraphPath }[]> {
-    const choice = this.#options.referrers ?? "all";
-    const found: Descriptor[] = [];
-    for await (const referrer of this.#source.referrers(subject, { signal: this.#options.signal })) {
-      if (typeof choice !== "function" || choice(referrer)) found.push(referrer);
-    }
-    const chosen = typeof choice === "object" ? selectReferrers(found, choice, referrerLevel(path) + 1) : found;
-    return chosen.map((referrer) => ({ referrer, path: [...path, referrerStep(referrer)] }));
-  }
-
-  async #copyReferrer(referrer: Descriptor, path: GraphPath): Promise<void> {
-    // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
-    if (this.#claims.has(visitKey(referrer))) return;
-    this.#found++;
-    try {
-      await this.part(plainDescriptor(referrer), path);
-    } catch (error) {
-      this.#options.signal?.throwIfAborted();
-      this.#failures.push({ descriptor: referrer, path, error });
-    }
-  }
-
-  async #push(content: Parameters<Target["push"]>[0]): Promise<void> {
-    const { descriptor } = content;
-    await this.#slots.run(async () => {
-      this.#options.signal?.throwIfAborted();
-      this.#emit({ type: "start", descriptor });
-      const onBytes = (bytes: number): void => {
-        this.#bytes += bytes;
-        this.#emit({ type: "bytes", descriptor, bytes });
-      };
-      this.#arrived(descriptor, await this.#target.push(content, { signal: this.#options.signal, onBytes }));
-    });
-  }
-
-  #arrived(descriptor: Descriptor, presence: Presence): void {
-    this.#counts[presence]++;
-    this.#emit({ type: "done", descriptor, presence });
-  }
-
-  #emit(event: CopyEvent): void {
-    this.#options.onEvent?.(event);
-  }
+/** What of an image is to be copied. */
+export async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
+  const { platforms = [], index } = options;
+  const [only] = platforms;
+  if (only === undefined) return { descriptor: root, source, leftOut: [] };
+  if (platforms.length > 1 || index !== undefined)
+    return filterPlatforms(source, root, platforms, index ?? "filter", options);
+  return { descriptor: await selectPlatform(source, root, only, options), source, leftOut: [] };
 }
 
-/** A number of slots; work waits for a free one. A parent gives its slot up while it waits for its children, so none can starve. */
-class Slots {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(count: number) {
-    if (!Number.isSafeInteger(count) || count < 1)
-      throw new TypeError(`concurrency must be a positive integer, not ${count}`);
-    this.#free = count;
-  }
-
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free--;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free++;
-      else next();
-    }
-  }
-}
-
-/** Waits for all, so that nothing is still being written when the first failure is reported. */
-async function allSettledOrThrow<T>(work: readonly Promise<T>[]): Promise<T[]> {
-  return (await Promise.allSettled(work)).map((result) => {
-    if (result.status === "rejected") throw result.reason;
-    return result.value;
-  });
-}
-
-const locatedErrors = new WeakSet<OciError>();
-
-/** Says where in the graph an error happened, once. */
-function located(error: unknown, path: GraphPath): unknown {
-  if (!isOciError(error) || locatedErrors.has(error)) return error;
-  const result = withContext(error, path.join(" > "));
-  locatedErrors.add(result as OciError);
-  return result;
+/** The referrers of an index that is not copied as it is. */
+async function left(source: Source, index: Descriptor, options: CopyOptions): Promise<readonly Descriptor[]> {
+  if (options.referrers === "none" || !isIndexType(index.mediaType)) return [];
+  const found: Descriptor[] = [];
+  for await (const referrer of source.referrers(index, { signal: options.signal })) found.push(referrer);
+  return found;
 }

@@ -7,7 +7,8 @@ import { OciError } from "./model/errors.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
 import { type PrunedList, pruneEntries } from "./prune-entries.js";
 import { isReferrersList, namedIn, type Reachable, reachable } from "./reachable.js";
-import { companionSubject, type ExpiredTag, expiredTags, type Retention } from "./retention.js";
+import { type ExpiredTag, expiredTags, type Retention } from "./retention.js";
+import { parseLegacyTag } from "./store/conventions.js";
 import { type LayoutIndex, refName } from "./store/index-json.js";
 import type { Layout } from "./store/layout.js";
 import type { SweepReport } from "./store/sweep.js";
@@ -116,14 +117,13 @@ function withoutNames(index: LayoutIndex, names: ReadonlyMap<string, unknown>): 
 
 /** The tags named after an image that the policy takes away. */
 function orphanedCompanions(index: LayoutIndex, rest: LayoutIndex, graph: Graph): ExpiredTag[] {
-  const isCompanion = (entry: Descriptor): boolean => companionSubject(refName(entry) ?? "") !== undefined;
-  const others = { ...rest, manifests: rest.manifests.filter((entry) => !isCompanion(entry)) };
+  const subjectOf = (entry: Descriptor): Digest | undefined => parseLegacyTag(refName(entry) ?? "")?.subject;
+  const others = { ...rest, manifests: rest.manifests.filter((entry) => subjectOf(entry) === undefined) };
   const [before, after] = [reachable(graph, index).live, reachable(graph, others).live];
-  return index.manifests.filter(isCompanion).flatMap((entry) => {
-    const tag = refName(entry) as string;
-    const subject = companionSubject(tag) as Digest;
-    if (!before.has(subject) || after.has(subject)) return [];
-    return [{ tag, digest: entry.digest, created: "", reason: `it accompanies ${subject}` }];
+  return index.manifests.flatMap((entry) => {
+    const subject = subjectOf(entry);
+    if (subject === undefined || !before.has(subject) || after.has(subject)) return [];
+    return [{ tag: refName(entry) as string, digest: entry.digest, created: "", reason: `it accompanies ${subject}` }];
   });
 }
 

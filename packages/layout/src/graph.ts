@@ -1,5 +1,4 @@
 import type { Abortable } from "./content.js";
-import type { Descriptor } from "./model/descriptor.js";
 import { type Digest, isDigest, isVerifiable } from "./model/digest.js";
 import { isOciError } from "./model/errors.js";
 import { isJsonObject, type JsonObject } from "./model/json.js";
@@ -55,29 +54,53 @@ export interface GraphOptions extends Abortable {
  */
 export async function readGraph(source: IndexedSource, index: LayoutIndex, options: GraphOptions = {}): Promise<Graph> {
   const graph = new Map<Digest, GraphNode>();
-  let level: readonly Link[] = index.manifests.map(linkToManifest);
+  const links = new Links();
+  let level: readonly Link[] = index.manifests.map(({ digest, size }) => links.of(digest, size, true));
   while (level.length > 0) {
     const next: Link[] = [];
-    const news = new Map(level.filter(({ digest }) => !graph.has(digest)).map((link) => [link.digest, link]));
-    await forEachParallel(news.values(), PARALLEL_READS, async (link) => {
-      options.signal?.throwIfAborted();
-      const known = options.known?.get(link.digest);
-      const node = known?.state === "read" ? known : await readNode(source, link, options);
-      graph.set(link.digest, node);
+    const add = (digest: Digest, node: GraphNode): void => {
+      graph.set(digest, node);
       for (const child of node.links) if (child.manifest) next.push(child);
       if (node.subject !== undefined) next.push(node.subject);
+    };
+    const news = new Map<Digest, Link>();
+    for (const link of level) {
+      if (graph.has(link.digest)) continue;
+      const known = options.known?.get(link.digest);
+      if (known?.state === "read") add(link.digest, known);
+      else news.set(link.digest, link);
+    }
+    await forEachParallel(news.values(), PARALLEL_READS, async (link, at) => {
+      options.signal?.throwIfAborted();
+      // A store that answers at once would keep everything else waiting.
+      if (at % TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+      add(link.digest, await readNode(source, link, links, options));
     });
     level = next;
   }
   return graph;
 }
 
-function linkToManifest({ digest, size }: Descriptor): Link {
-  return { digest, size, manifest: true };
+/** After so many manifests everything else has its turn. */
+const TURN = 64;
+
+/** Links that are alike are one: thousands of manifests have the same config, and comparing one text with itself takes no time. */
+class Links {
+  readonly #known = new Map<Digest, Link>();
+
+  of(digest: Digest, size: number, manifest: boolean): Link {
+    const known = this.#known.get(digest);
+    if (known?.size === size && known.manifest === manifest) return known;
+    const link = { digest: known?.digest ?? digest, size, manifest };
+    if (known === undefined) this.#known.set(digest, link);
+    return link;
+  }
 }
 
-async function readNode(source: IndexedSource, link: Link, options: Abortable): Promise<GraphNode> {
+async function readNode(source: IndexedSource, link: Link, links: Links, options: Abortable): Promise<GraphNode> {
   const { digest } = link;
+  const small = source.peek(digest);
+  if (small !== undefined) return { state: "read", size: small.byteLength, ...linksIn(small, links) };
   // The size on the disk, not the declared one: a descriptor that lies about it must not hide the links.
   const size = await source.size(digest);
   const none = { size: size ?? link.size, links: [] };
@@ -86,7 +109,7 @@ async function readNode(source: IndexedSource, link: Link, options: Abortable): 
     // Without a size there is no regular file; reading tells a link or a directory in its place from nothing at all.
     const descriptor = { mediaType: mediaTypes.octetStream, digest, size: none.size };
     const bytes = await collect(source.fetch(descriptor, options), MAXIMUM_MANIFEST_SIZE);
-    return { state: "read", size: bytes.byteLength, ...linksIn(bytes) };
+    return { state: "read", size: bytes.byteLength, ...linksIn(bytes, links) };
   } catch (error) {
     options.signal?.throwIfAborted();
     if (isOciError(error, "NOT_FOUND")) return { state: "missing", ...none };
@@ -96,7 +119,7 @@ async function readNode(source: IndexedSource, link: Link, options: Abortable): 
 }
 
 /** The links in the bytes of a manifest, of whatever type and however odd: also where it breaks the rules for JSON that hold elsewhere. */
-function linksIn(bytes: Uint8Array): Omit<GraphNode, "state" | "size"> {
+function linksIn(bytes: Uint8Array, known: Links): Omit<GraphNode, "state" | "size"> {
   let value: unknown;
   try {
     value = JSON.parse(decoder.decode(bytes));
@@ -105,12 +128,12 @@ function linksIn(bytes: Uint8Array): Omit<GraphNode, "state" | "size"> {
   }
   if (!isJsonObject(value)) return { links: [] };
   const links = [
-    ...linksOf([value.config], false),
-    ...linksOf(value.layers, false),
-    ...linksOf(value.blobs, false),
-    ...linksOf(value.manifests, true),
+    ...linksOf([value.config], false, known),
+    ...linksOf(value.layers, false, known),
+    ...linksOf(value.blobs, false, known),
+    ...linksOf(value.manifests, true, known),
   ];
-  const [subject] = linksOf([value.subject], true);
+  const [subject] = linksOf([value.subject], true, known);
   const mediaType = sniffManifestType(value);
   const artifactType = artifactTypeIn(value);
   return {
@@ -127,13 +150,13 @@ function artifactTypeIn({ artifactType, config }: JsonObject): string | undefine
   return isJsonObject(config) && typeof config.mediaType === "string" ? config.mediaType : undefined;
 }
 
-function linksOf(values: unknown, manifests: boolean): Link[] {
+function linksOf(values: unknown, manifests: boolean, known: Links): Link[] {
   if (!Array.isArray(values)) return [];
   return values.flatMap((value: unknown) => {
     if (!isJsonObject(value) || typeof value.digest !== "string" || !isDigest(value.digest)) return [];
     const size = typeof value.size === "number" && Number.isSafeInteger(value.size) && value.size >= 0 ? value.size : 0;
     const manifest = manifests || (typeof value.mediaType === "string" && isManifestType(value.mediaType));
-    return [{ digest: value.digest, size, manifest }];
+    return [known.of(value.digest, size, manifest)];
   });
 }
 

@@ -8,6 +8,7 @@ export {
   TarHeaderReader,
   type TarReadHeader,
 } from "./archive/tar-header.js";
+export { Arrivals } from "./arrivals.js";
 export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
 export { type ChainLink, chain } from "./chain.js";
 export { ByteReader } from "./compression/byte-reader.js";
@@ -22,6 +23,7 @@ export type {
   PushOptions,
   ReferrersOptions,
   Source,
+  TagListOptions,
   Target,
 } from "./content.js";
 export { type ConvertedAttestation, type ConvertReport, convertAttestations } from "./convert-attestations.js";
@@ -31,10 +33,12 @@ export {
   type CopyOptions,
   type CopyReport,
   copy,
+  type LeftOut,
   type ReferrersChoice,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
 export { du, type LayoutUsage, type Usage } from "./du.js";
+export { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
 export { findDescriptor } from "./find-descriptor.js";
 export { DEFAULT_GRACE, type GcPolicy, type GcReport, gc, type RemovedEntry } from "./gc.js";
 export { type Graph, type GraphNode, type GraphOptions, type Link, readGraph, referrersIn } from "./graph.js";
@@ -105,6 +109,7 @@ export {
 export {
   acceptedManifestTypes,
   annotationKeys,
+  isForeignLayerType,
   isImageConfigType,
   isImageManifestType,
   isIndexType,
@@ -139,6 +144,8 @@ export {
   verified,
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
+export { forEachParallel } from "./parallel.js";
+export { type CopyPlan, type ForeseenContent, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
 export {
@@ -156,7 +163,9 @@ export {
   type ReferrerFilter,
   selectReferrers,
 } from "./referrer-filter.js";
+export { type CopyReferrersOptions, copyReferrersTo, withReferrersFrom } from "./referrers-elsewhere.js";
 export { allRelated, type RelatedManifest, related } from "./related.js";
+export { type Removable, type RemoveOptions, removeBlob, removeManifest } from "./remove.js";
 export {
   formatUnrepaired,
   type RepairedContent,
@@ -167,12 +176,14 @@ export {
 } from "./repair.js";
 export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
+export { type TagChange, Tags, type TagsOptions } from "./set-tags.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
-export { IndexedSource } from "./store/indexed-source.js";
+export { type CheckOptions, IndexedSource } from "./store/indexed-source.js";
 export { type IndexChange, IndexedTarget, type WriteOptions } from "./store/indexed-target.js";
 export { Layout, type LayoutOptions } from "./store/layout.js";
+export { acquireLock, type Lock, type LockOptions } from "./store/lock.js";
 export { MemoryStore } from "./store/memory.js";
 export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/oddities.js";
 export type { ListedItem } from "./store/referrer-survey.js";

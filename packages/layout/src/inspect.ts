@@ -7,7 +7,6 @@ import { formatPlatform } from "./model/platform.js";
 import { readBytes, readManifest } from "./model/verified.js";
 import { type ReferrerFilter, selectReferrers } from "./referrer-filter.js";
 import { type RelatedManifest, related } from "./related.js";
-import { IndexedSource } from "./store/indexed-source.js";
 
 /** The options of {@link inspect}. */
 export interface InspectOptions extends Abortable {
@@ -35,7 +34,7 @@ export interface Inspection {
   /** The digests of the uncompressed layers. */
   readonly diffIds?: readonly string[];
   readonly referrers: readonly Descriptor[];
-  /** What goes with it and has no `subject` that says so; in a layout, an archive or a memory store. Absent where there is nothing. */
+  /** What goes with it and has no `subject` that says so; in a registry, what legacy tags tell. Absent where there is nothing. */
   readonly related?: readonly RelatedManifest[];
 }
 
@@ -49,8 +48,7 @@ export async function inspect(
   const { manifest } = await readManifest(source, descriptor, { signal });
   const referrers: Descriptor[] = [];
   for await (const referrer of source.referrers(descriptor, { signal })) referrers.push(referrer);
-  // A registry would have to be asked for each tag of this kind.
-  const others = source instanceof IndexedSource ? await related(source, descriptor, { signal }) : [];
+  const others = await related(source, descriptor, { signal });
   const common = {
     source: source.name,
     descriptor,

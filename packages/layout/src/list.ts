@@ -4,6 +4,7 @@ import type { Digest } from "./model/digest.js";
 import { isOciError } from "./model/errors.js";
 import { isImageConfigType, isIndexType } from "./model/media-types.js";
 import { formatPlatform } from "./model/platform.js";
+import { isReferrersTag } from "./model/reference.js";
 import { readManifest } from "./model/verified.js";
 import { platformOfConfig } from "./select-platform.js";
 import { isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
@@ -15,6 +16,8 @@ import { surveyReferrers } from "./store/referrer-survey.js";
 export interface ListOptions extends Abortable {
   /** Only the names: nothing is asked about a single tag. Default: false. */
   readonly namesOnly?: boolean;
+  /** Also tags that only carry a referrers list. Default: false. */
+  readonly all?: boolean | undefined;
 }
 
 /** A tag, and what it stands for. */
@@ -27,6 +30,8 @@ export interface ListedTag {
   readonly referrers?: number;
   /** Set where the tag only says whose signature, attestation or SBOM it is, in cosign's older style. */
   readonly legacy?: { readonly subject: Digest; readonly role: RelatedRole };
+  /** True where the tag only carries a referrers list. */
+  readonly carriesReferrers?: true;
 }
 
 /**
@@ -36,6 +41,10 @@ export interface ListedTag {
 export async function list(source: Source, options: ListOptions = {}): Promise<ListedTag[]> {
   const listed: ListedTag[] = [];
   for await (const tag of source.tags(options)) {
+    if (isReferrersTag(tag.slice(tag.lastIndexOf(":") + 1))) {
+      listed.push({ tag, carriesReferrers: true });
+      continue;
+    }
     const legacy = parseLegacyTag(tag);
     const described = options.namesOnly === true ? { tag } : await describeTag(source, tag, options);
     listed.push(legacy === undefined ? described : { ...described, legacy });

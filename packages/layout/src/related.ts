@@ -4,6 +4,7 @@ import type { Digest } from "./model/digest.js";
 import { isOciError } from "./model/errors.js";
 import { referrerDescriptor } from "./model/manifest.js";
 import { isIndexType, isManifestType } from "./model/media-types.js";
+import { isTag } from "./model/reference.js";
 import { readManifest } from "./model/verified.js";
 import {
   annotatedSubject,
@@ -45,24 +46,25 @@ export async function related(
   options: Abortable = {},
 ): Promise<readonly RelatedManifest[]> {
   if (source instanceof IndexedSource) return (await allRelated(source, options)).get(subject.digest) ?? [];
-  const [algorithm, hex] = subject.digest.split(":") as [string, string];
-  const found: RelatedManifest[] = [];
-  for (const ending of ["sig", "att", "sbom"]) {
-    const name = `${algorithm}-${hex}.${ending}`;
-    const role = parseLegacyTag(name)?.role;
-    const descriptor = role === undefined ? undefined : await resolveIfPresent(source, name, options);
-    if (role === undefined || descriptor === undefined) continue;
-    const facts = await factsOf(source, descriptor, options);
-    if (facts?.subject === subject.digest) continue;
-    found.push({
-      kind: "legacy-tag",
-      role,
-      subject: subject.digest,
-      descriptor: facts?.descriptor ?? descriptor,
-      name,
-    });
-  }
-  return found;
+  const tagged = ["sig", "att", "sbom"].map((ending) => legacyTag(source, subject.digest, ending, options));
+  const found = (await Promise.all(tagged)).filter((one) => one !== undefined);
+  return found.sort((a, b) => compareText(a.descriptor.digest, b.descriptor.digest));
+}
+
+async function legacyTag(
+  source: Source,
+  subject: Digest,
+  ending: string,
+  options: Abortable,
+): Promise<RelatedManifest | undefined> {
+  const name = `${subject.replace(":", "-")}.${ending}`;
+  const role = parseLegacyTag(name)?.role;
+  // The tag of a sha512 digest would be longer than a tag may be.
+  const descriptor = role === undefined || !isTag(name) ? undefined : await resolveIfPresent(source, name, options);
+  if (role === undefined || descriptor === undefined) return undefined;
+  const facts = await factsOf(source, descriptor, options);
+  if (facts?.subject === subject) return undefined;
+  return { kind: "legacy-tag", role, subject, descriptor: facts?.descriptor ?? descriptor, name };
 }
 
 /** All that {@link related} finds in a source with an index.json, by subject. Reads every index, and what is related. */

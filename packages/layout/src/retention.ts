@@ -8,7 +8,8 @@ import { isJsonObject, parseJsonObject } from "./model/json.js";
 import { annotationKeys } from "./model/media-types.js";
 import { readBytes, readManifest } from "./model/verified.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
-import { isReferrersList, reachable } from "./reachable.js";
+import { isReferrersList, namedIn, reachable } from "./reachable.js";
+import { parseLegacyTag } from "./store/conventions.js";
 import { compareText, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
 import type { Layout } from "./store/layout.js";
 import { listBlobs } from "./store/sweep.js";
@@ -109,22 +110,12 @@ async function datedTags(
   await forEachParallel(index.manifests, PARALLEL_READS, async (entry) => {
     options.signal?.throwIfAborted();
     const tag = refName(entry);
-    if (tag === undefined || !isNamed(entry) || isCompanionTag(tag) || isReferrersList(graph, entry)) return;
+    if (tag === undefined || !isNamed(entry) || parseLegacyTag(tag) !== undefined || isReferrersList(graph, entry))
+      return;
     const group = groupOf(tag);
     if (group !== undefined) tags.push({ tag, entry, group, created: await creationTime(layout, entry, options) });
   });
   return tags.sort((a, b) => b.created - a.created || compareText(b.tag, a.tag));
-}
-
-/** True for a tag that cosign names after the image it accompanies. It goes when that image goes. */
-export function isCompanionTag(tag: string): boolean {
-  return companionSubject(tag) !== undefined;
-}
-
-/** The digest of the image that a {@link isCompanionTag} accompanies. */
-export function companionSubject(tag: string): string | undefined {
-  const match = /(?:^|:)sha256-([0-9a-f]{64})\.(?:sig|att|sbom)$/.exec(tag);
-  return match === null ? undefined : `sha256:${match[1]}`;
 }
 
 function newestOfEachGroup(tags: readonly DatedTag[], count: number): ReadonlySet<DatedTag> {
@@ -199,11 +190,18 @@ async function measurer(
   graph: Graph,
 ): Promise<(removed: readonly DatedTag[]) => number> {
   const present = new Set((await listBlobs(layout.path)).digests);
+  // A list stays for as long as something in it does, and is the larger now, if it changes.
+  const lists = new Map(
+    index.manifests.filter((entry) => isReferrersList(graph, entry)).map((entry) => [entry.digest, entry]),
+  );
   return (removed) => {
     const entries = new Set(removed.map(({ entry }) => entry));
     const rest = { ...index, manifests: index.manifests.filter((entry) => !entries.has(entry)) };
     let size = 0;
-    for (const [digest, bytes] of reachable(graph, rest).live) if (present.has(digest)) size += bytes;
+    const { live } = reachable(graph, rest);
+    for (const [digest, bytes] of live) if (present.has(digest)) size += bytes;
+    for (const list of lists.values())
+      if (!live.has(list.digest) && namedIn(graph, list).some((digest) => live.has(digest))) size += list.size;
     return size;
   };
 }

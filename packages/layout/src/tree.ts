@@ -4,7 +4,7 @@ import type { Digest } from "./model/digest.js";
 import { isOciError } from "./model/errors.js";
 import { childrenOf, effectiveArtifactType } from "./model/manifest.js";
 import { isManifestType } from "./model/media-types.js";
-import { allRelated, type RelatedManifest } from "./related.js";
+import { allRelated, type RelatedManifest, related } from "./related.js";
 import { IndexedSource } from "./store/indexed-source.js";
 import { type Node, type WalkOptions, walk } from "./walk.js";
 
@@ -20,7 +20,7 @@ export interface TreeNode {
   readonly referrers: TreeNode[];
   /** What it refers to, where that does not stand above it in the tree, and whether it is not there. */
   readonly subject?: { readonly descriptor: Descriptor; readonly missing: boolean };
-  /** What goes with it and has no `subject` that says so; in a layout, an archive or a memory store. */
+  /** What goes with it and has no `subject` that says so; in a registry, what legacy tags tell of the manifests of the image. */
   readonly related?: readonly RelatedManifest[];
   /** Set where the manifest is not there, or cannot be read. */
   readonly problem?: string;
@@ -32,6 +32,11 @@ export interface TreeNode {
 export async function tree(source: Source, root: Descriptor, options: WalkOptions = {}): Promise<TreeNode> {
   const nodes = new Map<Digest, TreeNode>();
   const others = source instanceof IndexedSource ? await allRelated(source, options) : undefined;
+  // A registry has to be asked for the tags of each manifest: those that make up the image are worth it, its referrers not.
+  const relatedOf = async ({ descriptor, relation }: Node): Promise<readonly RelatedManifest[] | undefined> => {
+    if (others !== undefined) return others.get(descriptor.digest);
+    return relation === "referrer" ? undefined : related(source, descriptor, { signal: options.signal });
+  };
   const inside = new Map<Digest, readonly Descriptor[]>();
   for await (const node of walk(source, [root], options)) {
     if (!isManifestType(node.descriptor.mediaType)) continue;
@@ -39,7 +44,7 @@ export async function tree(source: Source, root: Descriptor, options: WalkOption
       ...treeNode(node),
       ...(await subjectOf(source, node, options)),
       // An attestation stands among the children of its index already.
-      ...relatedTo(others?.get(node.descriptor.digest)?.filter(({ kind }) => kind !== "attestation")),
+      ...relatedTo((await relatedOf(node))?.filter(({ kind }) => kind !== "attestation")),
     };
     nodes.set(node.descriptor.digest, made);
     inside.set(node.descriptor.digest, node.manifest === undefined ? [] : childrenOf(node.manifest));

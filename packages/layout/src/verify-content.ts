@@ -25,7 +25,8 @@ export async function checkContent(
     // Reading it says in the usual words what is wrong, and fails before it reads much.
   }
   try {
-    for await (const chunk of source.fetch(descriptor, options)) options.onBytes?.(chunk.byteLength);
+    if (source instanceof IndexedSource) await source.check(descriptor, options);
+    else for await (const chunk of source.fetch(descriptor, options)) options.onBytes?.(chunk.byteLength);
     return [];
   } catch (error) {
     options.signal?.throwIfAborted();

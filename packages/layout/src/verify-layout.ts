@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import type { Abortable } from "./content.js";
 import { type Graph, readGraph, referrersIn } from "./graph.js";
 import type { Descriptor } from "./model/descriptor.js";
@@ -102,11 +101,11 @@ async function unreferenced(layout: Layout, index: LayoutIndex, graph: Graph): P
 }
 
 async function temporaryFiles(layout: Layout): Promise<Finding[]> {
-  const found = await leftovers(join(layout.path, "ingest"), Date.now());
-  return found.map(({ name, reason }) => ({
+  const found = await leftovers(layout.path, Date.now());
+  return found.map(({ path, reason }) => ({
     severity: "note",
     state: "leftover",
-    path: [`ingest/${name}`],
+    path: [path],
     message: `a temporary file: ${reason}`,
   }));
 }

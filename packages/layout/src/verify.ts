@@ -1,12 +1,12 @@
 import type { Abortable, Source } from "./content.js";
-import { type Graph, readGraph, referrersIn } from "./graph.js";
 import type { Descriptor } from "./model/descriptor.js";
 import { isVerifiable } from "./model/digest.js";
+import type { Manifest } from "./model/manifest.js";
 import { isImageConfigType, isManifestType } from "./model/media-types.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
-import { IndexedSource } from "./store/indexed-source.js";
 import { checkContent, problemOf } from "./verify-content.js";
 import { checkImage } from "./verify-image.js";
+import { ReadManifests } from "./verify-manifests.js";
 import { type GraphPath, type Node, walk, withRootNames } from "./walk.js";
 
 /** The options of {@link verify}. */
@@ -87,7 +87,9 @@ export async function verify(
   const findings: (readonly Finding[])[] = [];
   const names = new Map(roots.map(({ name, descriptor }) => [descriptor.digest, name]));
   const descriptors = roots.map(({ descriptor }) => descriptor);
-  const nodes = withRootNames(walk(await withReferrersOnce(source, options), descriptors, options), names);
+  const manifests = await ReadManifests.of(source, options);
+  const read = (descriptor: Descriptor): Promise<Manifest> => manifests.take(descriptor, options);
+  const nodes = withRootNames(walk(manifests.source, descriptors, { ...options, read }), names);
   await forEachParallel(nodes, PARALLEL_READS, async (node, at) => {
     const { descriptor, path } = node;
     counts[isManifestType(descriptor.mediaType) ? "manifests" : "blobs"]++;
@@ -102,13 +104,13 @@ export async function verify(
 }
 
 async function contentProblems(source: Source, node: Node, options: VerifyOptions): Promise<readonly Problem[]> {
-  const { descriptor, manifest, error, bytes } = node;
+  const { descriptor, manifest, error } = node;
   if (isManifestType(descriptor.mediaType)) {
     if (!isVerifiable(descriptor.digest)) return checkContent(source, descriptor, options);
     if (manifest === undefined) return [problemOf(error, descriptor, options)];
     // Where the manifest was embedded in its descriptor, its blob has not been looked at yet.
     if (descriptor.data === undefined) {
-      options.onBytes?.(bytes?.byteLength ?? 0);
+      options.onBytes?.(descriptor.size);
       return [];
     }
   }
@@ -120,25 +122,4 @@ async function structureProblems(source: Source, node: Node, options: VerifyOpti
   return manifest?.kind === "image" && isImageConfigType(manifest.config.mediaType)
     ? checkImage(source, manifest, options)
     : [];
-}
-
-/** A source that knows all its referrers after one look at its manifests, however many of them are asked about. */
-async function withReferrersOnce(source: Source, options: Abortable): Promise<Source> {
-  if (!(source instanceof IndexedSource)) return source;
-  const graph: Graph = await readGraph(source, await source.index(options), options);
-  const referrers = referrersIn(graph);
-  return {
-    name: source.name,
-    resolve: (reference, some) => source.resolve(reference, some),
-    fetch: (descriptor, some) => source.fetch(descriptor, some),
-    tags: (some) => source.tags(some),
-    async *referrers(subject) {
-      for (const digest of [...(referrers.get(subject.digest) ?? [])].sort()) {
-        const node = graph.get(digest);
-        if (node?.mediaType === undefined) continue;
-        const { mediaType, size, artifactType } = node;
-        yield { mediaType, digest, size, ...(artifactType === undefined ? {} : { artifactType }) };
-      }
-    },
-  };
 }

@@ -23,7 +23,7 @@ export interface Node {
   readonly parent?: Descriptor;
   /** The content, for a manifest or index that could be read. */
   readonly manifest?: Manifest;
-  /** Its size in bytes and its raw form, where `manifest` is there. */
+  /** Its raw form, where `manifest` was read for this. */
   readonly bytes?: Uint8Array;
   /** Why a manifest or index could not be read. The walk goes on beside it. */
   readonly error?: unknown;
@@ -33,6 +33,8 @@ export interface Node {
 export interface WalkOptions extends Abortable {
   /** Follow the referrers of every manifest, and theirs: all, none, or those that a filter lets through. Default: true. */
   readonly referrers?: boolean | ReferrerFilter | undefined;
+  /** Reads a manifest, for a caller that has it already; its bytes are not told then. Default: it is read from the source. */
+  readonly read?: ((descriptor: Descriptor) => Promise<Manifest>) | undefined;
 }
 
 /**
@@ -55,14 +57,17 @@ export async function* walk(
     seen.add(visitKey(descriptor));
     checkDepth(path, descriptor);
     if (!isManifestType(descriptor.mediaType)) return yield node;
-    let read: { manifest: Manifest; bytes: Uint8Array };
+    let read: { manifest: Manifest; bytes?: Uint8Array };
     try {
-      read = await readManifest(source, descriptor, { limit: MAXIMUM_MANIFEST_SIZE, signal: options.signal });
+      read =
+        options.read === undefined
+          ? await readManifest(source, descriptor, { limit: MAXIMUM_MANIFEST_SIZE, signal: options.signal })
+          : { manifest: await options.read(descriptor) };
     } catch (error) {
       options.signal?.throwIfAborted();
       return yield { ...node, error };
     }
-    yield { ...node, manifest: read.manifest, bytes: read.bytes };
+    yield { ...node, ...read };
     for (const { child, step } of steps(read.manifest)) {
       yield* visit({ descriptor: child, path: [...path, step], relation: "child", parent: descriptor });
     }

@@ -1,8 +1,8 @@
 import { execFile } from "node:child_process";
-import { mkdir, readdir, readFile, readlink, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { contentOf, descriptorOf, digestOf, Layout, mediaTypes, parseDigest } from "@stowage/layout";
+import { contentOf, type Descriptor, descriptorOf, digestOf, Layout, mediaTypes, parseDigest } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import {
   blobName,
@@ -214,5 +214,54 @@ describe("a blob", () => {
     expect(targets.filter((target) => target.startsWith(layout.path))).toEqual([]);
     await failure(layout.push(contentOf(content, { ...unknown, size: 3 })), "UNSUPPORTED");
     expect(await readdir(join(layout.path, "ingest"))).toEqual([]);
+  });
+});
+
+describe("checking a large blob, whose hash another thread takes", () => {
+  const size = 10_000_000;
+  const large = Buffer.alloc(size, "0123456789");
+
+  async function withBlob(algorithm: "sha256" | "sha512"): Promise<{ layout: Layout; blob: Descriptor }> {
+    const layout = await Layout.create(join(await temporaryDirectory(), "layout"));
+    return { layout, blob: await layout.write([large], mediaTypes.octetStream, { algorithm }) };
+  }
+
+  it.each(["sha256", "sha512"] as const)(
+    "finds nothing where it is right, and tells of every byte: %s",
+    async (algorithm) => {
+      const { layout, blob } = await withBlob(algorithm);
+      let told = 0;
+      await layout.check(blob, {
+        onBytes: (count) => {
+          told += count;
+        },
+      });
+      expect(told).toBe(size);
+      // More at once than there are threads, and again after they have ended.
+      await Promise.all(Array.from({ length: 12 }, () => layout.check(blob)));
+    },
+  );
+
+  it("fails as reading it does where a byte of it is another", async () => {
+    const { layout, blob } = await withBlob("sha256");
+    const damaged = Buffer.from(large);
+    damaged[size - 1] = 0;
+    await writeFile(layout.blobPath(blob.digest), damaged);
+    const error = await failure(layout.check(blob), "MISMATCH");
+    expect(error).toMatchObject({ ...(await failure(bytesOf(layout.fetch(blob)), "MISMATCH")) });
+    expect(error.message).toContain(`has the digest ${digestOf(damaged)}`);
+    await writeFile(layout.blobPath(blob.digest), damaged.subarray(1));
+    expect((await failure(layout.check(blob), "MISMATCH")).message).toContain(`has ${size - 1} bytes`);
+    await rm(layout.blobPath(blob.digest));
+    await failure(layout.check(blob), "NOT_FOUND");
+  });
+
+  it("is given up with the reason of the signal", async () => {
+    const { layout, blob } = await withBlob("sha256");
+    const controller = new AbortController();
+    const checks = Array.from({ length: 6 }, () => layout.check(blob, { signal: controller.signal }));
+    controller.abort(new Error("enough"));
+    await Promise.all(checks.map((check) => expect(check).rejects.toThrow("enough")));
+    await layout.check(blob);
   });
 });

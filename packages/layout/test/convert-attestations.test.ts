@@ -71,6 +71,28 @@ describe("an attestation of BuildKit", () => {
 });
 
 describe("attestations become referrers", () => {
+  it("once each, where an index that holds them stands in several places", async () => {
+    const store = new MemoryStore();
+    const { index } = await builtImage(store);
+    const title = (text: string) => ({ annotations: { "org.opencontainers.image.title": text } });
+    const outer = await pushIndex(store, [
+      await pushIndex(store, [index], title("one")),
+      { ...index, annotations: { place: "itself" } },
+      await pushIndex(store, [index], title("two")),
+    ]);
+    const target = new MemoryStore();
+    const report = await convertAttestations(store, target, outer);
+    expect(report.converted).toHaveLength(2);
+    const inner = (await convertAttestations(store, new MemoryStore(), index)).descriptor.digest;
+    const { manifest } = await readManifest(target, report.descriptor);
+    const [one, itself, two] = manifest.kind === "index" ? manifest.manifests : [];
+    expect(itself).toMatchObject({ digest: inner, annotations: { place: "itself" } });
+    for (const holder of [one, two]) {
+      const held = (await readManifest(target, holder as Descriptor)).manifest;
+      expect(held.kind === "index" ? held.manifests.map(({ digest }) => digest) : []).toEqual([inner]);
+    }
+  });
+
   it("of the images they are about, which keep their digests; the index gets a new one", async () => {
     const store = new MemoryStore();
     const { amd64, arm64, attestations, index } = await builtImage(store);

@@ -12,8 +12,10 @@ import {
 } from "@stowage/layout";
 import { beforeEach, describe, expect, it } from "vitest";
 import { parseManifest } from "../src/model/manifest.js";
-import { type Derived, derive, parseSubjects } from "../src/store/derive.js";
-import { DerivedIndex } from "../src/store/derived-index.js";
+import { derive, type IndexBytes } from "../src/store/derive.js";
+import { type Derived, DerivedIndex } from "../src/store/derived-index.js";
+import type { LayoutIndex } from "../src/store/index-json.js";
+import { Child } from "./child-process.js";
 import {
   all,
   blobName,
@@ -166,11 +168,11 @@ describe("the derived index of a large layout", () => {
     ["is cut off", async () => writeFile(join(path, NAME), (await readFile(join(path, NAME))).subarray(0, 5000))],
     [
       "is of another version",
-      () => writeFile(join(path, NAME), "stowage-index 2\nand so on, who knows how, but for a while"),
+      () => writeFile(join(path, NAME), "stowage-index 9\nand so on, who knows how, but for a while"),
     ],
     [
       "claims a head of four gigabytes",
-      () => writeFile(join(path, NAME), `stowage-index 1\n\xff\xff\xff\xff${"x".repeat(99)}`),
+      () => writeFile(join(path, NAME), `stowage-index 2\n\xff\xff\xff\xff${"x".repeat(99)}`),
     ],
     ["is a directory", () => mkdir(join(path, NAME))],
     ["is a symbolic link", () => symlink("/dev/zero", join(path, NAME))],
@@ -204,12 +206,35 @@ describe("the derived index of a large layout", () => {
     expect(await readdir(join(path, "ingest"))).toEqual([]);
   });
 
+  it("misleads none of several processes that change the layout and search it at once", {
+    timeout: 120_000,
+  }, async () => {
+    const children = await Promise.all(
+      Array.from({ length: 6 }, (_, at) => Child.start("search", path, String(at), "12")),
+    );
+    await Promise.all(children.map((child) => child.line("ready")));
+    for (const child of children) child.send("go");
+    await Promise.all(children.map((child) => child.end()));
+    for (const child of children) expect(child.lines).toEqual(["ready", "done"]);
+    const after = (await answers()) as { tags: string[]; referrers: Descriptor[][] };
+    expect(after.tags).toHaveLength(3 * SUBJECTS + 6 * 12);
+    expect(after.referrers.map((found) => found.length)).toEqual(
+      subjects.map((_, at) => (at === 0 || at === 2 ? 16 : 15) + (at < 6 ? 12 : 0)),
+    );
+    expect(after).toEqual(await answersWithout());
+  });
+
   it("lies beside a layout that others read: the bytes of index.json stay", async () => {
     const before = await readFile(join(path, "index.json"));
     await answers();
     expect(await readFile(join(path, "index.json"))).toEqual(before);
   });
 });
+
+/** An index with the bytes that it has in a file. */
+function inFile(index: LayoutIndex): IndexBytes {
+  return { index, bytes: Buffer.from(JSON.stringify(index)) };
+}
 
 describe("deriving", () => {
   it("reads only the manifests that are new", async () => {
@@ -223,14 +248,24 @@ describe("deriving", () => {
         return undefined;
       }
     };
-    const first = await derive(await layout.index(), "", new Map(), read);
+    const first = await derive(inFile(await layout.index()), { origin: "" }, read);
     expect(reads).toBeGreaterThan(SUBJECTS * 16);
     await pushReferrer(layout, subjects[5] as Descriptor, "application/vnd.new");
     reads = 0;
-    const second = await derive(await layout.index(), "", parseSubjects(first?.subjects as Buffer), read);
+    const now = inFile(await layout.index());
+    const second = await derive(now, { origin: "", known: first?.subjects }, read);
     // The new one, and the one that is absent.
     expect(reads).toBe(2);
-    expect(second).toEqual(await derive(await layout.index(), "", new Map(), read));
+    expect(second).toEqual(await derive(now, { origin: "" }, read));
+  });
+
+  it("reads none where there are more to read than are wanted, and tells that nobody has looked at them", async () => {
+    const { index, bytes } = inFile(await (await Layout.open(path)).index());
+    const failing = async () => Promise.reject(new Error("read"));
+    const found = (await derive({ index, bytes }, { origin: "", maximumReads: 10 }, failing)) as Derived;
+    const derived = new DerivedIndex(found, async (at, length) => Buffer.from(bytes.subarray(at, at + length)));
+    expect(derived.isSearched).toBe(false);
+    expect((await derived.about("v3")).manifests).toEqual([named(subjects[3] as Descriptor, "v3")]);
   });
 
   it("tells digests apart that begin alike, whatever order they come in", async () => {
@@ -240,21 +275,21 @@ describe("deriving", () => {
         `n${at}`,
       ),
     );
-    const found = await derive({ schemaVersion: 2, manifests: alike }, "", new Map(), async () => undefined);
-    const { head, postings, entries } = found as Derived;
-    const index = new DerivedIndex(head, postings, async (offset, length) => entries.subarray(offset, offset + length));
+    const { index, bytes } = inFile({ schemaVersion: 2, manifests: alike });
+    const found = (await derive({ index, bytes }, { origin: "" }, async () => undefined)) as Derived;
+    const derived = new DerivedIndex(found, async (at, length) => Buffer.from(bytes.subarray(at, at + length)));
     for (const entry of alike) {
       const same = alike.filter(({ digest }) => digest === entry.digest);
-      expect((await index.about(entry.digest)).manifests).toEqual(same);
+      expect((await derived.about(entry.digest)).manifests).toEqual(same);
     }
-    expect((await index.named()).manifests).toEqual(alike);
-    expect((await index.about(`sha256:${"a".repeat(64)}`)).manifests).toEqual([]);
+    expect((await derived.named()).manifests).toEqual(alike);
+    expect((await derived.about(`sha256:${"a".repeat(64)}`)).manifests).toEqual([]);
   });
 
   it("gives up where a name has more colons than anybody uses", async () => {
     const layout = await Layout.open(path);
     const { manifests, ...index } = await layout.index();
     const odd = { ...index, manifests: [...manifests, named(subjects[0] as Descriptor, "a:".repeat(500))] };
-    expect(await derive(odd, "", new Map(), async () => undefined)).toBeUndefined();
+    expect(await derive(inFile(odd), { origin: "" }, async () => undefined)).toBeUndefined();
   });
 });

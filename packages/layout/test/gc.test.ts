@@ -1,4 +1,4 @@
-import { mkdir, readdir, rm, symlink, utimes, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   contentOf,
@@ -15,6 +15,7 @@ import { describe, expect, it } from "vitest";
 import { Child } from "./child-process.js";
 import {
   all,
+  blobName,
   failure,
   filesBelow,
   handMadeLayout,
@@ -118,6 +119,25 @@ describe("a collection", () => {
     expect((await all(layout.referrers(image))).map(({ digest }) => digest)).toEqual([referrer.digest]);
   });
 
+  it("keeps what goes with an image in the forms of hauler, containerd and cosign save, hand-made as these are documented", async () => {
+    const layout = await newLayout();
+    const image = await pushImage(layout);
+    await layout.tag("v1", image);
+    const forms: Record<string, string>[] = [
+      { kind: "dev.hauler/sboms", "hauler.dev/subject-digest": image.digest },
+      { "io.containerd.manifest.subject": image.digest },
+      { "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image.digest },
+      { kind: "dev.cosignproject.cosign/atts" },
+    ];
+    const others: Descriptor[] = [];
+    for (const [at, annotations] of forms.entries())
+      others.push({ ...(await pushImage(layout, { layers: [`form ${at}`] })), annotations });
+    await layout.update((index) => ({ ...index, manifests: [...index.manifests, ...others] }));
+    expect((await gc(layout, { grace: 0 })).removed).toEqual([]);
+    expect(await problems(layout)).toEqual([]);
+    expect((await layout.index()).manifests).toEqual(expect.arrayContaining(others));
+  });
+
   it("keeps an index that is tagged like a list and is none", async () => {
     const layout = await newLayout();
     const index = await pushIndex(layout, [await pushImage(layout)]);
@@ -192,6 +212,26 @@ describe("a collection", () => {
     expect(planned).toEqual(done);
     expect(done.removed.length).toBeGreaterThan(0);
   });
+
+  it.each(["the next collection", "the next change"])(
+    "that was killed with a blob in its hand lets %s put it back",
+    async (next) => {
+      const layout = await newLayout();
+      const image = await pushImage(layout);
+      await layout.tag("base", image);
+      const child = await Child.start("hold", layout.path);
+      await child.line("holding");
+      child.signal("SIGKILL");
+      await child.end("SIGKILL").catch(() => {});
+      const aside = `ingest/${child.process.pid}-1-0123abcd-0.sha256-${image.digest.slice("sha256:".length)}`;
+      await rename(layout.blobPath(image.digest), join(layout.path, aside));
+      if (next === "the next change") await layout.tag("other", await pushImage(layout, { layers: ["other"] }));
+      else expect((await gc(layout, { grace: 0 })).removed).toEqual([]);
+      expect(await layout.has(image)).toBe(true);
+      expect(await problems(layout)).toEqual([]);
+      expect(await readdir(join(layout.path, "ingest"))).toEqual([]);
+    },
+  );
 
   it("sweeps what dead processes left, and nothing of one that lives", async () => {
     const layout = await newLayout();
@@ -307,6 +347,38 @@ describe("a collection beside others", () => {
     for (const child of writers) for (const tag of child.lines) expect([tag, tags.has(tag)]).toEqual([tag, true]);
     expect(await problems(opened)).toEqual([]);
     for (const tag of tags) expect(await all(opened.referrers(await opened.resolve(tag)))).toHaveLength(1);
+  });
+
+  it("takes no blob that a writer finds present and needs, round after round", async () => {
+    const [rounds, count] = [8, 40];
+    const layout = await newLayout();
+    const writers = await Promise.all(["a", "b"].map((prefix) => Child.start("claim", layout.path, prefix)));
+    const collector = await Child.start("gc", layout.path, "60000");
+    for (const child of writers) await child.line("ready");
+    const old = new Date(Date.now() - 30 * DAY);
+    for (let round = 0; round < rounds; round++) {
+      // What nobody has needed for long, and both writers are about to need.
+      for (let at = 0; at < count; at++) {
+        const layer = descriptorOf(utf8(`layer ${at} of round ${round}`), mediaTypes.octetStream);
+        await put(layout.path, blobName(layer), `layer ${at} of round ${round}`);
+        await utimes(layout.blobPath(layer.digest), old, old);
+      }
+      for (const child of writers) child.send(`${round} ${count}`);
+      for (const child of writers) await child.line(`done ${round}`);
+    }
+    for (const child of writers) child.process.stdin?.end();
+    for (const child of writers) await child.end();
+    collector.signal("SIGKILL");
+    await collector.end("SIGKILL");
+    const said = writers.flatMap(({ lines }) => lines);
+    const taken = collector.lines.reduce((sum, line) => sum + Number(line.split(" ")[1]), 0);
+    expect(taken).toBeGreaterThan(0);
+    expect(said.filter((line) => line === "present").length).toBeGreaterThan(0);
+    const tags = said.filter((line) => line.startsWith("tagged ")).map((line) => line.slice("tagged ".length));
+    expect(tags).toHaveLength(2 * rounds * count);
+    const opened = await Layout.open(layout.path);
+    expect(await tagsOf(opened)).toEqual(tags.sort());
+    expect(await problems(opened)).toEqual([]);
   });
 
   it("leaves a layout that is whole, wherever it is killed", async () => {

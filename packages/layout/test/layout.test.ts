@@ -48,6 +48,14 @@ describe("creating a layout", () => {
     expect(await readdir(path)).toEqual(["thesis.txt"]);
   });
 
+  it("takes the root of a file system, which holds nothing but lost+found", async () => {
+    const path = await temporaryDirectory();
+    await mkdir(join(path, "lost+found"));
+    const layout = await Layout.create(path);
+    expect(await all(layout.tags())).toEqual([]);
+    expect((await readdir(path)).sort()).toEqual(["blobs", "index.json", "ingest", "lost+found", "oci-layout"]);
+  });
+
   it("refuses a path that is a file", async () => {
     const path = await temporaryDirectory();
     await put(path, "file", "text");

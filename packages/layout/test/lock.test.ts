@@ -4,7 +4,7 @@ import { Layout, verify } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { acquireLock } from "../src/store/lock.js";
 import { Child } from "./child-process.js";
-import { all, failure, pushImage, temporaryDirectory } from "./support.js";
+import { all, failure, pushImage, pushReferrer, temporaryDirectory } from "./support.js";
 
 /** A layout with an image tagged `base`. */
 async function newLayout(): Promise<string> {
@@ -153,6 +153,24 @@ describe("a lock that another process holds", () => {
     holder.send("go on");
     await holder.end();
     expect(await all(layout.tags())).toEqual(["base", "holder"]);
+  });
+
+  it("is waited for as long as each of several layouts in one process was opened to wait", async () => {
+    const path = await newLayout();
+    const patient = await Layout.open(path);
+    const impatient = await Layout.open(path, { lockTimeout: 50 });
+    const base = await patient.resolve("base");
+    const holder = await Child.start("hold", path);
+    await holder.line("holding");
+    const waiting = patient.tag("patient", base);
+    const given = await failure(impatient.tag("impatient", base), "CONFLICT");
+    expect(given.message).toMatch(/held by process \d+/);
+    await failure(impatient.tag("impatient", base), "CONFLICT");
+    expect(await isWaiting(waiting)).toBe(true);
+    holder.send("go on");
+    await waiting;
+    await holder.end();
+    expect(await all(patient.tags())).toEqual(["base", "holder", "patient"]);
   });
 
   it("is no longer waited for by those whose signal is aborted, while the others go on waiting", async () => {
@@ -316,5 +334,50 @@ describe("a lock", () => {
     expect(error.message).toContain("took over");
     expect(await all(layout.tags())).toEqual(["base"]);
     expect(await readdir(join(path, "ingest"))).toEqual([]);
+  });
+});
+
+describe("a change of a layout within a change of it", () => {
+  it("is an error at once, however it is asked for, and the outer one stays whole", async () => {
+    const path = await newLayout();
+    const layout = await Layout.open(path);
+    const other = await Layout.open(path);
+    const base = await layout.resolve("base");
+    const nested: readonly (() => Promise<unknown>)[] = [
+      () => layout.update((index) => index),
+      () => other.tag("nested", base),
+      () => pushReferrer(layout, base),
+      () => layout.sweep(async () => () => true, { grace: 0 }),
+      async () => {
+        const between = await Layout.create(await temporaryDirectory());
+        await between.update((index) => layout.tag("through", base).then(() => index));
+      },
+    ];
+    for (const change of nested) {
+      const message = "was to be changed within a change of it";
+      await expect(layout.update((index) => change().then(() => index))).rejects.toThrow(message);
+      await expect(layout.update((index) => change().then(() => index))).rejects.toThrow(TypeError);
+    }
+    const kept = await layout.update((index) =>
+      layout.tag("nested", base).then(
+        () => index,
+        () => index,
+      ),
+    );
+    expect(kept.manifests).toHaveLength(1);
+    await layout.tag("after", base);
+    expect(await all(layout.tags())).toEqual(["after", "base"]);
+  });
+
+  it("may be left for later: once the outer one has ended it is made", async () => {
+    const layout = await Layout.open(await newLayout());
+    const base = await layout.resolve("base");
+    let later: Promise<void> | undefined;
+    await layout.update((index) => {
+      later = new Promise<void>((resolve) => setTimeout(resolve, 200)).then(() => layout.tag("later", base));
+      return index;
+    });
+    await later;
+    expect(await all(layout.tags())).toEqual(["base", "later"]);
   });
 });

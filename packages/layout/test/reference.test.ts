@@ -130,7 +130,15 @@ describe("the tag of a list of referrers", () => {
   it("is told from other tags", () => {
     expect(isReferrersTag(referrersTag(digest))).toBe(true);
     expect(isReferrersTag(referrersTag(digestOf("x", "sha512")))).toBe(true);
-    for (const tag of [`${referrersTag(digest)}.sig`, "sha256-abc", `x${referrersTag(digest)}`, "latest"])
+    // As oras makes it, which does not cut it off.
+    expect(isReferrersTag(digestOf("x", "sha512").replace(":", "-"))).toBe(true);
+    for (const tag of [
+      `${referrersTag(digest)}.sig`,
+      `${referrersTag(digest)}${"0".repeat(64)}`,
+      "sha256-abc",
+      `x${referrersTag(digest)}`,
+      "latest",
+    ])
       expect(isReferrersTag(tag)).toBe(false);
   });
 });

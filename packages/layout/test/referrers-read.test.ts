@@ -56,6 +56,13 @@ describe("a referrer that another tool wrote is found", () => {
     expect(await digestsFound(layout)).toEqual(sorted(one, two));
   });
 
+  it("where the list of a sha512 digest has a tag that is not cut off (oras)", async () => {
+    const uncut = digestOf(subject.bytes, "sha512").replace(":", "-");
+    const layout = await layoutOf([v1, named(both.descriptor, uncut)], [subject, one, two, both]);
+    expect(await digestsFound(layout)).toEqual(sorted(one, two));
+    expect(await all(layout.tags())).toEqual(["v1"]);
+  });
+
   it("where it is a child of an index, however deep", async () => {
     const inner = list(one.descriptor);
     const outer = list(subject.descriptor, inner.descriptor);

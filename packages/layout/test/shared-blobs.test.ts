@@ -1,4 +1,4 @@
-import { chmod, readdir, readFile, rm, stat, symlink, truncate, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rm, stat, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   contentOf,
@@ -6,9 +6,11 @@ import {
   type Descriptor,
   descriptorOf,
   digestEncoded,
+  gc,
   Layout,
   type LayoutOptions,
   mediaTypes,
+  verify,
 } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import {
@@ -170,5 +172,79 @@ describe("a copy from one layout to another", () => {
     expect(await pushBytes(target, text, mediaTypes.layer)).toEqual(layer);
     await contentIs(fileOf(source, layer), text);
     await contentIs(join(target.path, blobName(layer)), text);
+  });
+});
+
+/** The name of a file that a process with this id was making when it was killed; without one, a process of another machine. */
+async function unfinished(pid?: number): Promise<string> {
+  const { processMark } = await import("../src/store/process.js");
+  const [, started, space] = processMark.split("-");
+  return pid === undefined ? `.1-2-00000000-${"a".repeat(16)}` : `.${pid}-${started}-${space}-${"b".repeat(16)}`;
+}
+
+describe("what a killed process leaves in a directory of blobs that layouts share", () => {
+  async function left(directory: string): Promise<{ dead: string; old: string; young: string }> {
+    const names = { dead: await unfinished(2 ** 22 + 1), old: await unfinished(), young: `${await unfinished()}c` };
+    await mkdir(directory, { recursive: true });
+    for (const name of Object.values(names)) await writeFile(join(directory, name), "half a blob");
+    const twoDaysAgo = new Date(Date.now() - 2 * 86_400_000);
+    await utimes(join(directory, names.old), twoDaysAgo, twoDaysAgo);
+    return names;
+  }
+
+  it("is removed by the next writer, unless another machine may still be at it", async () => {
+    const blobs = await temporaryDirectory();
+    const { young } = await left(join(blobs, "sha256"));
+    const layout = await newLayout({ blobs });
+    await layout.push(contentOf(utf8(text), layer));
+    expect(await readdir(join(blobs, "sha256"))).toEqual([young, digestEncoded(layer.digest)]);
+  });
+
+  it("is removed by a collection of the layout whose blobs are shared", async () => {
+    const layout = await newLayout();
+    const { dead, old, young } = await left(join(layout.path, "blobs/sha256"));
+    const dry = await gc(layout, { dryRun: true });
+    expect(dry.leftovers.removed.map(({ path }) => path)).toEqual([old, dead].map((name) => `blobs/sha256/${name}`));
+    expect(await readdir(join(layout.path, "blobs/sha256"))).toHaveLength(3);
+    const { leftovers, ignored } = await gc(layout);
+    expect(leftovers).toEqual(dry.leftovers);
+    expect(leftovers.spared).toEqual([{ path: `blobs/sha256/${young}`, reason: "may still be in use" }]);
+    expect(ignored).toEqual([]);
+    expect(await readdir(join(layout.path, "blobs/sha256"))).toEqual([young]);
+  });
+});
+
+describe("a collection in a layout whose blobs are files of other layouts as well", () => {
+  it.each([
+    ["shared through a directory", true],
+    ["linked from another layout", false],
+  ])("takes its own names of them and nobody else's: %s", async (_how, shared) => {
+    const blobs = join(await temporaryDirectory(), "blobs");
+    const options: LayoutOptions = shared ? { blobs } : { hardlink: true };
+    const [one, two] = [await newLayout(options), await newLayout(options)];
+    const image = await pushImage(one, { layers: [text] });
+    await one.tag("v1", image);
+    const signature = await pushReferrer(one, image);
+    await copy(one, two, image, { tags: ["v1"] });
+    await one.untag("v1");
+    const report = await gc(one, { grace: 0 });
+    expect(report.removed.map(({ digest }) => digest)).toContain(layer.digest);
+    expect(await filesBelow(join(one.path, "blobs"))).toEqual([]);
+    expect((await bytesOf(two.fetch(layer))).toString() === text).toBe(true);
+    const roots = [{ name: "v1", descriptor: await two.resolve("v1") }];
+    expect((await verify(two, roots)).findings).toEqual([]);
+    expect((await gc(two, { grace: 0 })).removed).toEqual([]);
+    expect(await two.size(signature.digest)).toBe(signature.size);
+    if (shared) await contentIs(inDirectory(blobs, layer), text);
+  });
+
+  it("spares what was linked a moment ago, however old the file is elsewhere", async () => {
+    const [one, two] = [await newLayout({ hardlink: true }), await newLayout({ hardlink: true })];
+    await one.push(contentOf(utf8(text), layer));
+    const old = new Date(Date.now() - 7 * 86_400_000);
+    await utimes(fileOf(one, layer), old, old);
+    await two.push({ descriptor: layer, origin: one, open: () => [utf8(text)] });
+    expect((await gc(two)).spared.map(({ digest }) => digest)).toEqual([layer.digest]);
+    expect((await bytesOf(two.fetch(layer))).toString() === text).toBe(true);
   });
 });

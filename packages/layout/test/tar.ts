@@ -15,6 +15,14 @@ export interface TarMember {
   readonly size?: number;
   /** The size field as it is to stand there. */
   readonly sizeField?: string;
+  /** Default: 0644. */
+  readonly mode?: number;
+  /** Default: 0. */
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly mtime?: number;
+  /** The numbers of a device. */
+  readonly device?: readonly [major: number, minor: number];
 }
 
 /** The bytes of a tar with these members in this order. */
@@ -33,20 +41,36 @@ function member(item: TarMember): Buffer[] {
   return [...before, ...entry(item)];
 }
 
-function entry({ name, content = "", type = "0", link = "", prefix = false, size, sizeField }: TarMember): Buffer[] {
+function entry({
+  name,
+  content = "",
+  type = "0",
+  link = "",
+  prefix = false,
+  size,
+  sizeField,
+  mode = 0o644,
+  uid = 0,
+  gid = 0,
+  mtime = 0,
+  device = [0, 0],
+}: TarMember): Buffer[] {
   const bytes = Buffer.from(content as string);
   const header = Buffer.alloc(512);
   const slash = prefix ? name.lastIndexOf("/") : -1;
   header.write(name.slice(slash + 1), 0, 100);
-  header.write("0000644\0", 100);
-  header.write("0000000\0", 108);
-  header.write("0000000\0", 116);
+  const octal = (value: number, digits: number): string => `${value.toString(8).padStart(digits, "0")}\0`;
+  header.write(octal(mode, 7), 100);
+  header.write(octal(uid, 7), 108);
+  header.write(octal(gid, 7), 116);
   header.write(sizeField ?? `${(size ?? bytes.length).toString(8).padStart(11, "0")}\0`, 124, 12, "latin1");
-  header.write("00000000000\0", 136);
+  header.write(octal(mtime, 11), 136);
   header.write("        ", 148);
   header.write(type, 156);
   header.write(link, 157, 100);
   header.write("ustar\x0000", 257);
+  header.write(octal(device[0], 7), 329);
+  header.write(octal(device[1], 7), 337);
   if (slash > 0) header.write(name.slice(0, slash), 345, 155);
   const sum = header.reduce((total, byte) => total + byte, 0);
   header.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);

@@ -8,7 +8,9 @@ import {
 } from "@stowage/layout";
 import { checkDeclaredDigest, type Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
+import { rememberBlob } from "./mount.js";
 import { hasStatus, RegistryError } from "./registry-error.js";
+import { waitAfter } from "./wait-after.js";
 
 /** True if the repository has the blob with the declared size. distribution-spec v1.1.1, "Checking if content exists in the registry". */
 export async function hasBlob(
@@ -26,7 +28,9 @@ export async function hasBlob(
     signal: options.signal,
   });
   await answer.discard();
-  return answer.status === 200 && (answer.length === undefined || answer.length === descriptor.size);
+  const found = answer.status === 200 && (answer.length === undefined || answer.length === descriptor.size);
+  if (found) rememberBlob(endpoint, descriptor.digest);
+  return found;
 }
 
 /**
@@ -91,7 +95,8 @@ async function* read(
     } catch (error) {
       const lost = error instanceof RegistryError && error.temporary && error.status === undefined;
       fruitless = at - before >= WORTH_IT ? 0 : fruitless + 1;
-      if (!lost || fruitless >= endpoint.registry.retry.tries) throw error;
+      if (!lost) throw error;
+      await waitAfter(error, fruitless, endpoint.registry.retry, signal);
     }
   }
 }

@@ -5,6 +5,7 @@ import {
   type Descriptor,
   type Digest,
   descriptorOf,
+  digestAlgorithm,
   digestOf,
   type FetchOptions,
   formatDescriptor,
@@ -23,8 +24,19 @@ import { ByteCache } from "./byte-cache.js";
 import { checkDeclaredDigest, declaredDigest, type Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
 import { hasStatus } from "./registry-error.js";
+import { whileUnknown } from "./while-unknown.js";
 
 const ACCEPT = acceptedManifestTypes.join(", ");
+
+/** The options of {@link Manifests.put}. */
+export interface PutOptions extends Abortable {
+  /** Replace only what has this ETag. */
+  readonly etag?: string | undefined;
+  /** The digest of the bytes. Default: their SHA-256. */
+  readonly digest?: Digest;
+  /** Do not send it again where it fails for a while. */
+  readonly once?: boolean;
+}
 
 /** The manifests of one repository. Bytes that were sent or fetched are kept for a while, to be tagged or read again. */
 export class Manifests {
@@ -130,10 +142,18 @@ export class Manifests {
     return bytes;
   }
 
-  /** The manifest a tag stands for, with the mark of its version for a conditional PUT; undefined where the tag is not there. */
+  /** Keeps the verified bytes of a manifest that came in another way. */
+  keep(digest: Digest, bytes: Uint8Array): void {
+    this.#cache.put(digest, bytes);
+  }
+
+  /**
+   * The manifest a tag stands for, with the mark of its version for a conditional PUT; undefined where the tag is not there. Fails
+   * with `INVALID` where a web page comes instead.
+   */
   async read(
     tag: string,
-    options: Abortable = {},
+    options: Abortable & { readonly once?: boolean } = {},
   ): Promise<{ bytes: Uint8Array; mediaType: string | undefined; etag: string | undefined } | undefined> {
     const answer = await this.#endpoint.send({
       action: `cannot read ${this.#endpoint.name}:${tag}`,
@@ -142,11 +162,16 @@ export class Manifests {
       needs: "pull",
       accept: [200, 404],
       headers: { accept: ACCEPT },
+      once: options.once ?? false,
       signal: options.signal,
     });
     if (answer.status === 404) {
       await answer.discard();
       return undefined;
+    }
+    if (answer.mediaType === "text/html") {
+      await answer.discard();
+      throw new OciError("INVALID", `cannot read ${this.#endpoint.name}:${tag}: ${answer.url.host} sent a web page`);
     }
     const bytes = await answer.bytes(MAXIMUM_MANIFEST_SIZE, `${this.#endpoint.name}:${tag}`);
     return { bytes, mediaType: answer.mediaType, etag: answer.header("etag") };
@@ -173,26 +198,25 @@ export class Manifests {
 
   /**
    * PUTs exactly these bytes, under the digest or under a tag, and returns the answer. Fails with `MISMATCH` where the
-   * registry then names another digest. distribution-spec v1.1.1, "Pushing manifests".
+   * registry then names another digest. A registry that does not know what the manifest points at is asked again twice: it may
+   * be about to know. distribution-spec v1.1.1, "Pushing manifests".
    */
-  async put(
-    reference: string,
-    bytes: Uint8Array,
-    mediaType: string,
-    options: Abortable & { readonly etag?: string | undefined; readonly digest?: Digest } = {},
-  ): Promise<Answer> {
+  async put(reference: string, bytes: Uint8Array, mediaType: string, options: PutOptions = {}): Promise<Answer> {
     const digest = options.digest ?? descriptorOf(bytes, mediaType).digest;
     const action = `cannot push the manifest ${reference === digest ? digest : `${digest} as ${reference}`} to ${this.#endpoint.name}`;
-    const answer = await this.#endpoint.send({
-      action,
-      method: "PUT",
-      at: `manifests/${reference}`,
-      needs: "push",
-      accept: [200, 201, 202],
-      headers: { "content-type": mediaType, ...(options.etag === undefined ? {} : { "if-match": options.etag }) },
-      body: bytes,
-      signal: options.signal,
-    });
+    const send = (): Promise<Answer> =>
+      this.#endpoint.send({
+        action,
+        method: "PUT",
+        at: `manifests/${reference}`,
+        needs: "push",
+        accept: [200, 201, 202],
+        headers: { "content-type": mediaType, ...(options.etag === undefined ? {} : { "if-match": options.etag }) },
+        body: bytes,
+        once: options.once ?? false,
+        signal: options.signal,
+      });
+    const answer = await (options.once === true ? send() : whileUnknown(send, options.signal));
     await answer.discard();
     checkDeclaredDigest(answer, digest, action);
     this.#cache.put(digest, bytes);
@@ -209,6 +233,8 @@ export class Manifests {
       throw new OciError("INVALID", `cannot tag ${formatDescriptor(descriptor)}: a registry tags manifests only`);
     }
     const bytes = await this.bytes(descriptor, options);
+    if (digestAlgorithm(descriptor.digest) !== "sha256" && (await this.#tagByDigest(tag, descriptor, bytes, options)))
+      return;
     // Under a tag a registry hashes with sha256, whatever the content was pushed with.
     const digest = digestOf(bytes);
     try {
@@ -218,6 +244,17 @@ export class Manifests {
       const current = await this.resolve(tag, options).catch(() => undefined);
       if (current?.digest !== descriptor.digest) throw error;
     }
+  }
+
+  /** Sets the tag along with pushing the manifest by its digest. False where the registry does not know of that. distribution-spec (after v1.1.1), "Pushing manifests". */
+  async #tagByDigest(
+    tag: string,
+    { digest, mediaType }: Descriptor,
+    bytes: Uint8Array,
+    { signal }: Abortable,
+  ): Promise<boolean> {
+    const answer = await this.put(`${digest}?tag=${tag}`, bytes, mediaType, { signal, digest });
+    return answer.headers("oci-tag").some((value) => value.split(",").some((one) => one.trim() === tag));
   }
 
   /** Deletes a tag and nothing else. Fails with `NOT_FOUND`, and with `UNSUPPORTED` where the registry does not do that. */

@@ -2,19 +2,32 @@ import {
   type CopyOptions,
   type CopyReport,
   copy,
+  copyReferrersTo,
   type Descriptor,
   formatReference,
   OciError,
+  plan,
   type Reference,
   type Source,
+  Tags,
+  type Target,
 } from "@stowage/layout";
 import { RegistryClient } from "./client.js";
+import { checkPublish } from "./preflight.js";
 import type { Repository } from "./repository.js";
 
 /** The options of {@link publish}. */
-export interface PublishOptions extends Omit<CopyOptions, "tags"> {
+export interface PublishOptions extends Omit<CopyOptions, "tags" | "rootPresent"> {
+  /** Say what would be done, as `plan` of a copy does, and do nothing. Default: false. */
+  readonly dryRun?: boolean | undefined;
   /** What talks to the registries. Default: a new one. */
   readonly client?: RegistryClient | undefined;
+  /** Where referrers go instead of beside the image. Default: beside it. */
+  readonly referrersTarget?: Target | undefined;
+  /** See for each repository first whether it can be published there. Default: true. */
+  readonly preflight?: boolean | undefined;
+  /** Where the answers of probes are remembered, see the option `cache` of a probe. */
+  readonly probeCache?: string | false | undefined;
 }
 
 /** What became of one destination. */
@@ -35,7 +48,8 @@ export interface PublishReport {
 
 /**
  * Publishes one image, with its referrers, to many destinations. The tags of one repository share one copy, and are set
- * only when everything else is there. A destination that fails does not stop the others; it is told of in the report.
+ * only when everything else is there. Where it can be told before that a repository will refuse the image, nothing is sent to
+ * it. A destination that fails does not stop the others; it is told of in the report.
  * Fails only with the signal's reason.
  */
 export async function publish(
@@ -46,12 +60,22 @@ export async function publish(
 ): Promise<PublishReport> {
   const client = options.client ?? new RegistryClient();
   try {
-    const copies = new Map<string, Promise<Outcome>>();
+    const accepted = references.filter(({ digest }) => digest === undefined || digest === root.digest);
+    const copies = new Map<string, Promise<CopiedTo>>();
     const targets = await Promise.all(
       references.map(async (reference): Promise<PublishedReference> => {
-        const outcome = await publishTo(source, root, reference, client, copies, options);
+        const name = formatReference(reference);
+        if (!accepted.includes(reference)) {
+          const problem = `cannot publish ${root.digest} as ${name}: that names other content`;
+          return { reference: name, error: new OciError("INVALID", problem) };
+        }
+        const target = client.repository(reference);
+        const tags = accepted.filter((other) => client.repository(other) === target).flatMap(({ tag }) => tag ?? []);
+        const copied = copies.get(target.name) ?? copyTo(source, target, root, [...new Set(tags)], options);
+        copies.set(target.name, copied);
+        const outcome = await setTag(reference, copied, options);
         options.signal?.throwIfAborted();
-        return { reference: formatReference(reference), ...outcome };
+        return { reference: name, ...outcome };
       }),
     );
     return { descriptor: root, targets };
@@ -62,36 +86,39 @@ export async function publish(
 
 type Outcome = Pick<PublishedReference, "report" | "error">;
 
-/** Copies to the repository of `reference`, unless another of its tags does so already, then sets the tag. */
-async function publishTo(
-  source: Source,
-  root: Descriptor,
-  reference: Reference,
-  client: RegistryClient,
-  copies: Map<string, Promise<Outcome>>,
-  options: PublishOptions,
-): Promise<Outcome> {
-  const { tag, digest } = reference;
-  if (digest !== undefined && digest !== root.digest) {
-    const problem = `cannot publish ${root.digest} as ${formatReference(reference)}: that names other content`;
-    return { error: new OciError("INVALID", problem) };
-  }
-  const target = client.repository(reference);
-  const copied = copies.get(target.name) ?? copyTo(source, target, root, options);
-  copies.set(target.name, copied);
-  const outcome = await copied;
-  if (outcome.report === undefined || tag === undefined) return outcome;
+/** What was copied to one repository, with the tags that were looked at before. */
+type CopiedTo = { readonly report: CopyReport; readonly tags: Tags } | { readonly error: unknown };
+
+/** Waits for the copy to the repository of `reference`, then sets the tag. */
+async function setTag({ tag }: Reference, copying: Promise<CopiedTo>, { dryRun }: PublishOptions): Promise<Outcome> {
+  const copied = await copying;
+  if ("error" in copied) return copied;
+  if (tag === undefined) return { report: copied.report };
+  const { report, tags } = copied;
   try {
-    await target.tag(tag, root, options);
-    return { report: { ...outcome.report, tags: [tag] } };
+    const change = dryRun === true ? tags.foresee(tag) : await tags.set(tag);
+    return { report: { ...report, tags: [tag], tagged: [change, ...report.tagged] } };
   } catch (error) {
     return { error };
   }
 }
 
-async function copyTo(source: Source, target: Repository, root: Descriptor, options: PublishOptions): Promise<Outcome> {
+async function copyTo(
+  source: Source,
+  target: Repository,
+  root: Descriptor,
+  names: readonly string[],
+  { dryRun, ...options }: PublishOptions,
+): Promise<CopiedTo> {
   try {
-    return { report: await copy(source, target, root, { ...options, tags: [] }) };
+    const tags = await Tags.look(source, target, root, names, options);
+    const { preflight, probeCache, referrersTarget: elsewhere, ...rest } = { ...options, rootPresent: tags.found };
+    if (preflight !== false && !tags.found)
+      await checkPublish(source, root, target, { signal: options.signal, cache: probeCache, reading: dryRun });
+    if (elsewhere !== undefined)
+      return { report: await copyReferrersTo(source, target, elsewhere, root, { ...rest, dryRun }), tags };
+    const transfer = dryRun === true ? plan : copy;
+    return { report: await transfer(source, target, root, rest), tags };
   } catch (error) {
     return { error };
   }

@@ -2,6 +2,7 @@ import {
   type Abortable,
   type Descriptor,
   type Digest,
+  embeddedData,
   isManifestType,
   isOciError,
   MAXIMUM_MANIFEST_SIZE,
@@ -43,7 +44,7 @@ export class Referrers {
 
   /**
    * The referrers of a subject, sorted by digest. Each was read: its `subject` is the one asked for, its artifactType and
-   * annotations are its own. Entries that name what is gone, or a manifest of another subject, are left out.
+   * annotations are its own. What an entry brings as `data` is not fetched. Entries that name what is gone, or a manifest of another subject, are left out.
    * distribution-spec v1.1.1, "Listing Referrers".
    */
   async list(subject: Digest, options: ReferrersOptions = {}): Promise<readonly Descriptor[]> {
@@ -87,6 +88,11 @@ export class Referrers {
   async offered(options: Abortable): Promise<boolean> {
     if (this.#offered === undefined) await this.#fromApi(ZERO, options);
     return this.#offered ?? false;
+  }
+
+  /** What the API lists, as it lists it; undefined where there is no API. */
+  listed(subject: Digest, options: Abortable): Promise<readonly Descriptor[] | undefined> {
+    return this.#fromApi(subject, options);
   }
 
   async #entries(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[]> {
@@ -145,7 +151,9 @@ export class Referrers {
     if (!isManifestType(entry.mediaType)) return undefined;
     let bytes: Uint8Array;
     try {
-      bytes = await this.#manifests.bytes(entry, { signal });
+      const data = embeddedData(entry);
+      if (data !== undefined) this.#manifests.keep(entry.digest, data);
+      bytes = data ?? (await this.#manifests.bytes(entry, { signal }));
     } catch (error) {
       if (isOciError(error, "NOT_FOUND")) return undefined;
       throw error;

@@ -2,6 +2,7 @@ import { type ErrorCode, isJsonObject, OciError, type OciErrorOptions, parseJson
 import type { Answer } from "./http/answer.js";
 import { parseRetryAfter } from "./http/retry-after.js";
 import { redactUrl } from "./http/url.js";
+import { printable } from "./http/warning.js";
 
 /** One entry of a registry's error answer. distribution-spec v1.1.1, "Error Codes". */
 export interface Diagnostic {
@@ -90,17 +91,14 @@ export function parseDiagnostics(body: Uint8Array): readonly Diagnostic[] {
     .slice(0, MAXIMUM_DIAGNOSTICS)
     .filter(isJsonObject)
     .map((entry) => ({
-      code: printable(entry.code, 100),
-      message: printable(entry.message, 500),
+      code: text(entry.code, 100),
+      message: text(entry.message, 500),
       ...(entry.detail === undefined || entry.detail === null ? {} : { detail: entry.detail }),
     }));
 }
 
-/** Foreign text for a terminal: no control characters, cut to length. */
-function printable(value: unknown, length: number): string {
-  if (typeof value !== "string") return "";
-  // biome-ignore lint/complexity/useRegexLiterals: the escapes are easier to read this way
-  return value.replace(new RegExp("[\\u0000-\\u001f\\u007f-\\u009f]+", "g"), " ").slice(0, length);
+function text(value: unknown, length: number): string {
+  return typeof value === "string" ? printable(value, length) : "";
 }
 
 /** What {@link answerError} needs to know besides the answer. */
@@ -147,7 +145,7 @@ function hintOf(
     case 401:
       return authenticated
         ? `The credentials for ${host} were refused, or do not reach this repository.`
-        : `Log in with: docker login ${host}`;
+        : `Log in with: stowage login ${host}`;
     case 403:
       return host === "ghcr.io"
         ? "In GitHub Actions the job needs the permission packages: write, and the package must be linked to the repository."

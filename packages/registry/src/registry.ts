@@ -2,10 +2,13 @@ import { OciError } from "@stowage/layout";
 import { type Authorization, Authorizer } from "./auth/authorizer.js";
 import type { CredentialLookup } from "./auth/credentials.js";
 import type { Scope } from "./auth/scope.js";
-import { checkReach, isLoopback } from "./http/address.js";
+import { isLoopback } from "./http/address.js";
 import type { Answer } from "./http/answer.js";
+import type { Notices } from "./http/notices.js";
+import { isWrite } from "./http/outgoing.js";
 import { Retry, type RetryOptions } from "./http/retry.js";
-import { sameOrigin } from "./http/url.js";
+import { Slots } from "./http/slots.js";
+import { isSigned, sameOrigin } from "./http/url.js";
 import { answerError, isTemporaryStatus, RegistryError } from "./registry-error.js";
 import type { Request, Transport } from "./transport.js";
 
@@ -17,10 +20,14 @@ export interface RegistryOptions extends RetryOptions {
   readonly plainHttp?: boolean | readonly string[] | undefined;
   /** Hosts (with port) of token servers that may have the credentials of any registry. */
   readonly trustedRealms?: readonly string[] | undefined;
+  /** Hosts (with port) that the registry may lead to though they are nearer than it is. */
+  readonly internalHosts?: readonly string[] | undefined;
   /** More headers for each request to the registry. They do not go anywhere else. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
-  readonly lookup: CredentialLookup;
+  readonly headers: () => Promise<Readonly<Record<string, string>>>;
+  readonly credentials: CredentialLookup;
   readonly transport: Transport;
+  /** Where what the registry says beside its answers is kept. */
+  readonly notices: Notices;
 }
 
 /** A request to a registry, or to where its upload sessions live. */
@@ -47,17 +54,22 @@ export class Registry {
   readonly retry: Retry;
   readonly #options: RegistryOptions;
   readonly #authorizer: Authorizer;
+  /** As with connections, those that write do not take the places of those that read: a body may come from where it goes. */
+  readonly #slots: { readonly reading: Slots; readonly writing: Slots };
 
   constructor(options: RegistryOptions) {
     this.#options = options;
     this.host = options.host;
     this.url = registryUrl(options.host, options.plainHttp);
     this.retry = new Retry(options);
+    const { connections } = options.transport;
+    this.#slots = { reading: new Slots(connections), writing: new Slots(connections) };
     this.#authorizer = new Authorizer({
       host: this.host,
       registry: this.url,
-      lookup: options.lookup,
+      lookup: options.credentials,
       trustedRealms: options.trustedRealms ?? [],
+      internalHosts: options.internalHosts ?? [],
       exchange: (request) => this.#exchangeForToken(request),
     });
   }
@@ -68,24 +80,53 @@ export class Registry {
    * token server is refused, and with the signal's reason.
    */
   async send(request: RegistryRequest): Promise<Answer> {
-    const attempt = (): Promise<Answer> => this.#attempt(request);
+    const attempt = async (): Promise<Answer> => (await this.#attempt(request)).answer;
     return request.once ? attempt() : this.retry.run(attempt, request.signal);
   }
 
-  async #attempt(request: RegistryRequest): Promise<Answer> {
+  /**
+   * Asks for the endpoint that every registry has. True if it wanted credentials and took those there are; false if it wanted
+   * none. Fails as {@link send} does. distribution-spec v1.1.1, "Determining Support".
+   */
+  async authenticate(scopes: readonly Scope[], signal?: AbortSignal): Promise<boolean> {
+    const request: RegistryRequest = {
+      action: `cannot log in to ${this.host}`,
+      method: "GET",
+      url: new URL("/v2/", this.url),
+      scopes,
+      accept: [200, 404],
+      stayHere: true,
+      signal,
+    };
+    return this.retry.run(async () => {
+      const { answer, shown } = await this.#attempt(request);
+      await answer.discard();
+      return shown.authenticated;
+    }, signal);
+  }
+
+  async #attempt(request: RegistryRequest): Promise<{ answer: Answer; shown: Authorization }> {
     const { scopes, signal } = request;
     let shown = await this.#authorizer.authorization(scopes, signal);
-    let { answer, own } = await this.#follow(request, this.url, shown.header, request.stayHere ?? false);
+    let { answer, own } = await this.#ask(request, shown);
     // Twice: a kept token may have been refused because it is old, the new one because it allows too little.
     for (let round = 0; round < 2 && answer.status === 401 && own; round++) {
       const next: Authorization | undefined = await this.#authorizer.answer(answer, scopes, shown, signal);
       if (next === undefined) break;
       await answer.discard();
       shown = next;
-      ({ answer, own } = await this.#follow(request, this.url, shown.header, request.stayHere ?? false));
+      ({ answer, own } = await this.#ask(request, shown));
     }
-    if (request.accept.includes(answer.status)) return answer;
+    if (request.accept.includes(answer.status)) return { answer, shown };
     throw await answerError(request.action, answer, { host: this.host, authenticated: shown.authenticated });
+  }
+
+  /** Sends the request when it is its turn. */
+  #ask(request: RegistryRequest, shown: Authorization): Promise<Followed> {
+    const slots = isWrite(request.method) ? this.#slots.writing : this.#slots.reading;
+    const follow = (): Promise<Followed> =>
+      this.#follow(request, this.url, shown.header, request.stayHere ?? false, this.url);
+    return slots.run(follow, ({ answer, own }) => answer.status === 429 && own, request.signal);
   }
 
   /**
@@ -94,29 +135,35 @@ export class Registry {
    */
   async #exchangeForToken(request: Request): Promise<Answer> {
     const authorization = request.headers?.authorization;
-    const { answer } = await this.#follow(request, request.url, authorization, true);
+    const { answer } = await this.#follow(request, request.url, authorization, true, this.url);
     if (!isTemporaryStatus(answer.status)) return answer;
     throw await answerError(request.action, answer, { host: this.host, authenticated: authorization !== undefined });
   }
 
   /**
    * Sends the request to where redirects lead. `authorization` and the headers that are not portable go to `origin` only, and
-   * not any more once another origin has been asked. `own` tells that no other was.
+   * not any more once another origin has been asked. `own` tells that no other was. `from` is who named the URL.
    */
   async #follow(
     request: Request,
     origin: URL,
     authorization: string | undefined,
     stayHere: boolean,
-  ): Promise<{ answer: Answer; own: boolean }> {
+    from: URL,
+  ): Promise<Followed> {
     let url = request.url;
+    let named = from;
     let own = sameOrigin(url, origin);
     for (let hops = 0; ; hops++) {
+      const ours = sameOrigin(url, this.url);
       const answer = await this.#options.transport.exchange({
         ...request,
         url,
-        headers: this.#headers(request, own, authorization),
+        headers: await this.#headers(request, own, ours, hops > 0 && isSigned(url) ? undefined : authorization),
+        namedBy: ours ? undefined : named,
+        identified: own && ours,
       });
+      if (own && ours) this.#options.notices.read(this.host, answer);
       const next = redirectTarget(answer);
       if (next === undefined || (stayHere && !sameOrigin(next, origin))) return { answer, own };
       await answer.discard();
@@ -130,19 +177,31 @@ export class Registry {
       }
       await checkStep(request.action, url, next);
       own = own && sameOrigin(next, origin);
+      named = url;
       url = next;
     }
   }
 
-  #headers(request: Request, own: boolean, authorization: string | undefined): Record<string, string> {
+  async #headers(
+    request: Request,
+    own: boolean,
+    ours: boolean,
+    authorization: string | undefined,
+  ): Promise<Record<string, string>> {
     const headers = { "accept-encoding": "identity", ...request.headers };
     if (!own) return Object.fromEntries(Object.entries(headers).filter(([name]) => PORTABLE_HEADERS.has(name)));
-    const custom = sameOrigin(request.url, this.url) ? this.#options.headers : {};
+    const custom = ours ? await this.#options.headers() : {};
     return { ...custom, ...headers, ...(authorization === undefined ? {} : { authorization }) };
   }
 }
 
-/** Fails with `DENIED` where a registry leads from https to http, or nearer than it is itself. */
+/** An answer, and whether it came from where the request was meant to go. */
+interface Followed {
+  readonly answer: Answer;
+  readonly own: boolean;
+}
+
+/** Fails with `DENIED` where a registry leads from https to http. Where it leads to is judged by whoever connects to it. */
 export async function checkStep(action: string, from: URL, to: URL): Promise<void> {
   if (from.protocol === "https:" && to.protocol !== "https:") {
     throw new OciError(
@@ -153,7 +212,6 @@ export async function checkStep(action: string, from: URL, to: URL): Promise<voi
       },
     );
   }
-  if (!sameOrigin(from, to)) await checkReach(from, to, "a request");
 }
 
 /** Where a registry is. Docker Hub's name and its address differ. */

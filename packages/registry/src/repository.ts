@@ -14,17 +14,23 @@ import {
   parseJsonObject,
   parseManifest,
   type ReferrersOptions,
+  type TagListOptions,
   type Target,
   verified,
 } from "@stowage/layout";
+import type { UploadOptions } from "./blob-upload.js";
 import { fetchBlob, hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
+import { fetchExternal } from "./external.js";
 import type { Answer } from "./http/answer.js";
 import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
+import { type ProbeOptions, type ProbeReport, probeRepository } from "./probe.js";
+import { cancelUpload, openUpload } from "./probe-requests.js";
+import { type RepositoryReconcileOptions, type RepositoryReconcileReport, reconcileRepository } from "./reconcile.js";
 import { Referrers } from "./referrers.js";
 import { listTags } from "./tags.js";
-import { pushBlob } from "./upload.js";
+import { foreseeBlobPush, pushBlob } from "./upload.js";
 
 /** A repository on a registry. Made by `openRepository` or a client. */
 export class Repository implements Target {
@@ -36,8 +42,10 @@ export class Repository implements Target {
   readonly #owner: { close(): Promise<void> };
   readonly #manifests: Manifests;
   readonly #referrers: Referrers;
+  readonly #upload: UploadOptions;
 
-  constructor(endpoint: Endpoint, owner: { close(): Promise<void> }) {
+  constructor(endpoint: Endpoint, owner: { close(): Promise<void> }, upload: UploadOptions = {}) {
+    this.#upload = upload;
     this.#endpoint = endpoint;
     this.#owner = owner;
     this.name = endpoint.name;
@@ -60,13 +68,21 @@ export class Repository implements Target {
       : fetchBlob(this.#endpoint, descriptor, options);
   }
 
+  /**
+   * The verified bytes of a layer of an image of this repository that lies elsewhere, at one of its https `urls`. Nothing nearer
+   * than the registry is reached. Fails with `NOT_FOUND` where it has no such URL. image-spec v1.1.1, descriptor.md "urls".
+   */
+  external(layer: Descriptor, options: Abortable = {}): AsyncIterable<Uint8Array> {
+    return fetchExternal(this.#endpoint.registry, layer, options);
+  }
+
   /** The manifests with this subject, each read and checked. distribution-spec v1.1.1, "Listing Referrers". */
   async *referrers(subject: Descriptor, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {
     yield* await this.#referrers.list(subject.digest, options);
   }
 
-  /** The tags in bytewise order. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags". */
-  async *tags(options: Abortable = {}): AsyncIterable<string> {
+  /** The tags in bytewise order, without those that only carry a referrers list unless asked for. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags". */
+  async *tags(options: TagListOptions = {}): AsyncIterable<string> {
     yield* await listTags(this.#endpoint, options);
   }
 
@@ -84,7 +100,14 @@ export class Repository implements Target {
    */
   async push(content: Content, options: PushOptions = {}): Promise<Presence> {
     if (isManifestType(content.descriptor.mediaType)) return this.#pushManifest(content, options);
-    return pushBlob(this.#endpoint, content, this.#mountable(content), options);
+    return pushBlob(this.#endpoint, content, this.#mountable(content), this.#upload, options);
+  }
+
+  /** How {@link push} would make content present, if the registry mounts what it can. Sends one HEAD. */
+  async foresee(content: Content, options: Abortable = {}): Promise<Presence> {
+    if (!isManifestType(content.descriptor.mediaType))
+      return foreseeBlobPush(this.#endpoint, content, this.#mountable(content), options);
+    return (await this.#manifests.has(content.descriptor, "push", options)) ? "present" : "written";
   }
 
   /** Lets a tag stand for a manifest that is present. Fails with `NOT_FOUND` where it is not, and with `CONFLICT` or `DENIED` where the registry keeps tags as they are. */
@@ -98,6 +121,34 @@ export class Repository implements Target {
    */
   untag(reference: string, options: Abortable = {}): Promise<void> {
     return this.#manifests.untag(reference, options);
+  }
+
+  /**
+   * Finds out what the repository supports: with a handful of requests that store nothing, or with `write` by storing small
+   * things and removing them again. Answers are remembered for a day. Fails where the registry cannot be reached.
+   */
+  probe(options: ProbeOptions = {}): Promise<ProbeReport> {
+    return probeRepository(this.#endpoint, this.#referrers, options);
+  }
+
+  /**
+   * Fails where nothing may be pushed here, with the registry's reason: `UNAUTHORIZED`, `DENIED`, `NOT_FOUND`, `UNSUPPORTED`.
+   * Stores nothing: an upload is opened and cancelled.
+   */
+  async checkPush(options: Abortable = {}): Promise<void> {
+    const opened = await openUpload(this.#endpoint, options);
+    if (opened.upload === undefined && opened.answer === undefined) throw opened.error;
+    if (opened.upload !== undefined) await cancelUpload(this.#endpoint, opened.upload);
+  }
+
+  /**
+   * Moves referrers from the lists that clients kept under tags to the referrers API, which the registry has got since: what the API
+   * does not list is pushed again, byte for byte, and with `prune` the tag goes when nothing on its list is missing. What was not
+   * moved is in the report, and its tag stays. Fails with `UNSUPPORTED` where there is no referrers API. distribution-spec v1.1.1,
+   * "Enabling the Referrers API".
+   */
+  reconcile(options: RepositoryReconcileOptions = {}): Promise<RepositoryReconcileReport> {
+    return reconcileRepository(this.#endpoint, this.#manifests, this.#referrers, options);
   }
 
   /** Closes the client this repository was made by, and with it all other repositories of that client. */
@@ -115,7 +166,7 @@ export class Repository implements Target {
 
   async #pushManifest(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
-    if (await this.#manifests.has(descriptor, "push", options)) {
+    if (options.found ?? (await this.#manifests.has(descriptor, "push", options))) {
       await this.#ensurePresentReferrer(descriptor, options);
       return "present";
     }
@@ -130,10 +181,10 @@ export class Repository implements Target {
     if (manifest?.subject === undefined) await this.#put(descriptor, bytes, options);
     else {
       // Registries were seen to lose referrers of one subject that arrive at the same time.
-      await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, async () => {
-        const answer = await this.#put(descriptor, bytes, options);
-        await this.#referrers.ensure(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
-      });
+      const answer = await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, () =>
+        this.#put(descriptor, bytes, options),
+      );
+      await this.#list(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
     }
     options.onBytes?.(bytes.byteLength);
     return "written";
@@ -144,10 +195,22 @@ export class Repository implements Target {
   }
 
   /** A manifest that is present may still be missing on the list of its subject: the push that brought it may not have got that far. */
-  async #ensurePresentReferrer(descriptor: Descriptor, options: Abortable): Promise<void> {
+  async #ensurePresentReferrer(descriptor: Descriptor, options: PushOptions): Promise<void> {
     if (await this.#referrers.offered(options)) return;
     const manifest = manifestWithSubject(await this.#manifests.bytes(descriptor, options), descriptor);
-    if (manifest !== undefined) await this.#referrers.ensure(descriptor, manifest, undefined, options);
+    if (manifest !== undefined) await this.#list(descriptor, manifest, undefined, options);
+  }
+
+  /** Sees to it that a referrer is listed; the caller may wait for many of them together. */
+  async #list(
+    descriptor: Descriptor,
+    manifest: Manifest,
+    told: string | undefined,
+    { signal, later }: PushOptions,
+  ): Promise<void> {
+    const listed = this.#referrers.ensure(descriptor, manifest, told, { signal });
+    if (later === undefined) await listed;
+    else later(listed);
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Abortable, isReferrersTag, isTag, OciError, parseJsonObject } from "@stowage/layout";
+import { isReferrersTag, isTag, OciError, parseJsonObject, type TagListOptions } from "@stowage/layout";
 import type { Endpoint } from "./endpoint.js";
 import { pages } from "./pages.js";
 
@@ -9,10 +9,10 @@ const MAXIMUM_TAGS = 5_000_000;
 const PAGE_LENGTH = 1000;
 
 /**
- * The tags of a repository, each once, in bytewise order, without those that only carry a referrers list. Fails with
- * `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags".
+ * The tags of a repository, each once, in bytewise order, with those that only carry a referrers list only where `all` are
+ * asked for. Fails with `NOT_FOUND` where the repository is not there. distribution-spec v1.1.1, "Listing Tags".
  */
-export async function listTags(endpoint: Endpoint, options: Abortable = {}): Promise<readonly string[]> {
+export async function listTags(endpoint: Endpoint, options: TagListOptions = {}): Promise<readonly string[]> {
   const action = `cannot list the tags of ${endpoint.name}`;
   const tags = new Set<string>();
   for await (const answer of pages(endpoint, {
@@ -31,7 +31,8 @@ export async function listTags(endpoint: Endpoint, options: Abortable = {}): Pro
     if (page.tags !== undefined && page.tags !== null && !Array.isArray(page.tags)) {
       throw new OciError("INVALID", `${action}: ${answer.url.host} sent something that is no list of tags`);
     }
-    for (const tag of page.tags ?? []) if (typeof tag === "string" && isTag(tag) && !isReferrersTag(tag)) tags.add(tag);
+    for (const tag of page.tags ?? [])
+      if (typeof tag === "string" && isTag(tag) && (options.all === true || !isReferrersTag(tag))) tags.add(tag);
     if (tags.size > MAXIMUM_TAGS) throw new OciError("LIMIT", `${action}: there are more than ${MAXIMUM_TAGS}`);
   }
   // Tags are ASCII, so the order of UTF-16 units is the order of bytes.

@@ -1,32 +1,52 @@
-import { readFileSync } from "node:fs";
-import type { Readable } from "node:stream";
-import { rootCertificates } from "node:tls";
-import { type Bytes, isOciError, systemError } from "@stowage/layout";
-import { type Dispatcher, Pool, ProxyAgent } from "undici";
+import type { LookupFunction, Socket } from "node:net";
+import { isOciError, OciError } from "@stowage/layout";
+import { buildConnector, type Dispatcher, Pool, ProxyAgent } from "undici";
+import { type Reach, tooNear } from "./http/address.js";
 import { Answer } from "./http/answer.js";
+import {
+  type ClientCertificate,
+  certificateDirectories,
+  readAuthority,
+  readCertificates,
+  readClientCertificate,
+  usualAuthorities,
+} from "./http/certificates.js";
 import { connectionError } from "./http/connection-error.js";
+import { Guard, TooNear } from "./http/guard.js";
+import { isWrite, Outgoing, type RequestBody } from "./http/outgoing.js";
 import { type Environment, proxyFor } from "./http/proxy.js";
+
+export type { RequestBody } from "./http/outgoing.js";
 
 /** How connections are made. */
 export interface TransportOptions {
   /** A file with PEM certificates of authorities to trust besides the well-known ones. */
   readonly caFile?: string | undefined;
+  /** A client certificate and its key, PEM files. They are shown to registries, and never to where one redirects. */
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+  /**
+   * Directories with a directory for each HOST[:PORT]: in it `*.crt` are authorities to trust, `*.cert` and `*.key` a client
+   * certificate. Default: those of Podman and Docker, see {@link certificateDirectories}.
+   */
+  readonly certificateDirectories?: readonly string[] | undefined;
   /** Do not check the certificates: of any host, or of the hosts (with port) named. */
   readonly insecure?: boolean | readonly string[] | undefined;
+  /** Hosts (with port) that a registry may lead to though they are on this machine, its link or a private network. */
+  readonly internalHosts?: readonly string[] | undefined;
   /** How long a connection may take to be made, in ms. Default: 15,000. */
   readonly connectTimeout?: number | undefined;
-  /** How long the other side may be silent, in ms. Default: 60,000. A request that stores something gets 300,000 at least. */
+  /** How long the other side may be silent or take nothing, in ms. Default: 60,000. The answer to a request that stores something gets 300,000 at least. */
   readonly stallTimeout?: number | undefined;
   /** Connections per origin that read, and as many again that write. Default: 8. */
   readonly connections?: number | undefined;
+  /** What finds the addresses of a name, always asked for all of them. Default: the system. */
+  readonly lookup?: LookupFunction | undefined;
   /** The value of the User-Agent header. Default: `stowage`. */
   readonly userAgent?: string | undefined;
-  /** Where http_proxy, https_proxy, no_proxy, DOCKER_CONFIG and HOME are read from. Default: the environment of the process. */
+  /** Where http_proxy, https_proxy, no_proxy, NODE_EXTRA_CA_CERTS, HOME and the variables that name configurations are read from. Default: the environment of the process. */
   readonly environment?: Environment | undefined;
 }
-
-/** A body that can be sent as often as needed: bytes, or a stream of known size. */
-export type RequestBody = Uint8Array | { /** Bytes. */ readonly size: number; open(): Bytes };
 
 /** One HTTP request. */
 export interface Request {
@@ -38,14 +58,36 @@ export interface Request {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: RequestBody | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Who named the URL, where it was not the user: it may not lead nearer than it is itself. */
+  readonly namedBy?: URL | undefined;
+  /** True where it goes to the registry itself: it may see the client certificate. */
+  readonly identified?: boolean;
 }
 
 const DEFAULTS = { connectTimeout: 15_000, stallTimeout: 60_000, connections: 8 };
 /** A registry that keeps its blobs elsewhere moves and hashes the whole blob before it answers the request that completes it. */
 const MINIMUM_WRITE_TIMEOUT = 300_000;
+/** A body that is read as a whole, a manifest or a page, may take this many times as long as the other side may be silent. */
+const SMALL_BODY = 5;
 const MAXIMUM_HEADERS = 64 * 1024;
 /** Between the requests of one operation; idle connections do not keep a process alive. */
 const KEEP_ALIVE = 10_000;
+
+/** What kind of connection a request needs; those of one kind share them. */
+interface Way {
+  readonly url: URL;
+  readonly write: boolean;
+  readonly identified: boolean;
+  /** Where the one who named the URL is; undefined where that was the user. */
+  readonly source: Reach | undefined;
+}
+
+interface TlsSettings {
+  rejectUnauthorized?: boolean;
+  ca?: string[];
+  cert?: string;
+  key?: string;
+}
 
 /**
  * HTTP over kept connections: one request, one answer. Follows no redirect, repeats nothing, knows no credentials. The one
@@ -55,27 +97,34 @@ export class Transport {
   readonly #options: TransportOptions;
   readonly #environment: Environment;
   readonly #dispatchers = new Map<string, Dispatcher>();
-  #authorities: string[] | undefined;
+  readonly #guard: Guard;
+  #usual: readonly string[] | undefined;
   #closed = false;
 
   constructor(options: TransportOptions = {}) {
     this.#options = options;
     this.#environment = options.environment ?? process.env;
+    this.#guard = new Guard(options.lookup);
+  }
+
+  /** How many connections to one origin read, and as many again write. */
+  get connections(): number {
+    return this.#options.connections ?? DEFAULTS.connections;
   }
 
   /**
    * Sends the request and returns the answer as soon as its headers are there, whatever its status. Fails with a
-   * {@link RegistryError} (`REGISTRY`, or `LIMIT` for a time-out) where no answer arrives, with the error of the body's
-   * stream where that fails, and with the signal's reason.
+   * {@link RegistryError} (`REGISTRY`, or `LIMIT` for a time-out) where no answer arrives, with `DENIED` where the one who named
+   * the URL may not lead there, with the error of the body's stream where that fails, and with the signal's reason.
    */
   async exchange(request: Request): Promise<Answer> {
     const { method, url, signal } = request;
     signal?.throwIfAborted();
     if (this.#closed) throw new TypeError("the client is closed");
-    const outgoing = new Outgoing(request.body);
     const stall = this.#options.stallTimeout ?? DEFAULTS.stallTimeout;
+    const outgoing = new Outgoing(request.body, stall);
     try {
-      const { statusCode, headers, body } = await this.#dispatcher(url, isWrite(method)).request({
+      const { statusCode, headers, body } = await this.#dispatcher(await this.#way(request)).request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
@@ -85,7 +134,7 @@ export class Transport {
           ...outgoing.headers(method),
         },
         body: outgoing.content(),
-        signal: signal ?? null,
+        signal: outgoing.signal(signal),
         // The library closes the connection after each HEAD otherwise, and HEAD is what is asked most.
         reset: false,
         headersTimeout: isWrite(method) ? Math.max(stall, MINIMUM_WRITE_TIMEOUT) : stall,
@@ -93,7 +142,8 @@ export class Transport {
       });
       // An unread body that fails must not end the process.
       body.on("error", () => {});
-      return new Answer(method, url, statusCode, headers, body, (cause) => this.#asError(cause, request));
+      const asError = (cause: unknown): unknown => this.#asError(cause, request);
+      return new Answer(method, url, statusCode, headers, body, asError, stall * SMALL_BODY);
     } catch (cause) {
       if (outgoing.failure !== undefined) throw outgoing.failure.error;
       throw this.#asError(cause, request);
@@ -108,98 +158,106 @@ export class Transport {
     await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
   }
 
+  async #way({ method, url, namedBy, identified = false }: Request): Promise<Way> {
+    const named = namedBy === undefined || this.#options.internalHosts?.includes(url.host) === true;
+    const source = named ? undefined : await this.#guard.reachOf(namedBy);
+    if (source !== undefined) {
+      this.#guard.checkName(source, url);
+      // Whom the proxy connects to cannot be seen from here. What the name stands for here has to do.
+      if (proxyFor(url, this.#environment) !== undefined)
+        this.#guard.checkReach(source, await this.#guard.reachOf(url));
+    }
+    return { url, write: isWrite(method), identified, source };
+  }
+
   /**
    * Reading and writing have connections of their own. A request that writes reads its body from somewhere, often from the
    * same origin: in one pool all connections could be taken by writers that each wait for one to read from.
    */
-  #dispatcher(url: URL, write: boolean): Dispatcher {
-    const key = `${url.origin} ${write}`;
+  #dispatcher(way: Way): Dispatcher {
+    const key = [way.url.origin, way.write, way.identified, way.source].join(" ");
     let dispatcher = this.#dispatchers.get(key);
     if (dispatcher === undefined) {
-      dispatcher = this.#connect(url);
+      dispatcher = this.#connect(way);
       this.#dispatchers.set(key, dispatcher);
     }
     return dispatcher;
   }
 
-  #connect(url: URL): Dispatcher {
+  #connect(way: Way): Dispatcher {
+    const { url } = way;
     const timeout = this.#options.connectTimeout ?? DEFAULTS.connectTimeout;
-    const tls = { timeout, ...(url.protocol === "https:" ? this.#tls(url) : {}) };
+    const tls = { timeout, ...(url.protocol === "https:" ? this.#tls(url, way.identified) : {}) };
     const common = {
-      connections: this.#options.connections ?? DEFAULTS.connections,
+      connections: this.connections,
       connectTimeout: timeout,
       keepAliveTimeout: KEEP_ALIVE,
       maxHeaderSize: MAXIMUM_HEADERS,
     };
     const proxy = proxyFor(url, this.#environment);
-    if (proxy === undefined) return new Pool(url.origin, { ...common, connect: tls });
+    if (proxy === undefined) return new Pool(url.origin, { ...common, connect: this.#guarded(way, tls) });
     const servername = url.hostname.replace(/^\[|\]$/g, "");
     return new ProxyAgent({
       ...common,
       uri: proxy.href,
       proxyTunnel: url.protocol === "https:",
       requestTls: { ...tls, servername },
-      proxyTls: { timeout },
+      proxyTls: { timeout, ...(proxy.protocol === "https:" ? this.#tls(proxy, false) : {}) },
     });
   }
 
+  /** Makes connections to addresses that may be connected to, and to no other. */
+  #guarded({ url, source }: Way, tls: TlsSettings & { timeout: number }): buildConnector.connector {
+    const connect = buildConnector({ ...tls, lookup: this.#guard.lookup(url.origin, source) });
+    return (options, callback) =>
+      connect(options, (error, socket) => {
+        if (error !== null) return callback(error, null);
+        try {
+          this.#guard.check(url.origin, source, socket as Socket);
+          callback(null, socket);
+        } catch (cause) {
+          socket.destroy();
+          callback(cause as Error, null);
+        }
+      });
+  }
+
   #asError(cause: unknown, request: Request): unknown {
-    if (request.signal?.aborted) return request.signal.reason;
+    const { url, namedBy, signal } = request;
+    if (signal?.aborted) return signal.reason;
+    if (cause instanceof TooNear)
+      return namedBy === undefined
+        ? movedNearer(request, cause.reach)
+        : tooNear(namedBy, url, cause.reach, "a request");
     if (isOciError(cause) || cause instanceof TypeError) return cause;
-    return connectionError(cause, request, proxyFor(request.url, this.#environment));
+    return connectionError(cause, request, proxyFor(url, this.#environment));
   }
 
-  #tls(url: URL): { rejectUnauthorized?: boolean; ca?: string[] } {
+  #tls(url: URL, identified: boolean): TlsSettings {
     const { insecure, caFile } = this.#options;
+    const directories = this.#options.certificateDirectories ?? certificateDirectories(this.#environment);
+    const found = readCertificates(url, directories);
+    const shown = identified ? (this.#clientCertificate() ?? found.client) : undefined;
     if (insecure === true || (Array.isArray(insecure) && insecure.includes(url.host)))
-      return { rejectUnauthorized: false };
-    if (caFile === undefined) return {};
-    this.#authorities ??= [...rootCertificates, readAuthorities(caFile)];
-    return { ca: this.#authorities };
+      return { ...shown, rejectUnauthorized: false };
+    const authorities = [...found.authorities, ...(caFile === undefined ? [] : [readAuthority(caFile)])];
+    if (authorities.length === 0) return { ...shown };
+    this.#usual ??= usualAuthorities(this.#environment);
+    return { ...shown, ca: [...this.#usual, ...authorities] };
+  }
+
+  #clientCertificate(): ClientCertificate | undefined {
+    const { certFile, keyFile } = this.#options;
+    if (certFile === undefined && keyFile === undefined) return undefined;
+    if (certFile === undefined || keyFile === undefined)
+      throw new TypeError("a client certificate needs both certFile and keyFile");
+    return readClientCertificate(certFile, keyFile);
   }
 }
 
-function isWrite(method: string): boolean {
-  return method === "PUT" || method === "POST" || method === "PATCH";
-}
-
-function readAuthorities(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    throw systemError(error, `cannot read the certificates in ${path}`);
-  }
-}
-
-/** The body on its way out. It remembers its own failure, which the HTTP library may wrap or replace. */
-class Outgoing {
-  readonly #body: RequestBody | undefined;
-  failure: { readonly error: unknown } | undefined;
-
-  constructor(body: RequestBody | undefined) {
-    this.#body = body;
-  }
-
-  /** Without a Content-Length a body would be sent in chunks, which some registries refuse. */
-  headers(method: string): Record<string, string> {
-    if (this.#body !== undefined) {
-      return { "content-length": String(this.#body instanceof Uint8Array ? this.#body.byteLength : this.#body.size) };
-    }
-    return isWrite(method) ? { "content-length": "0" } : {};
-  }
-
-  content(): Uint8Array | Readable | null {
-    if (this.#body === undefined || this.#body instanceof Uint8Array) return this.#body ?? null;
-    // The library takes any async iterable; its types name only this kind.
-    return this.#pump(this.#body) as unknown as Readable;
-  }
-
-  async *#pump(body: { open(): Bytes }): AsyncGenerator<Uint8Array> {
-    try {
-      yield* body.open();
-    } catch (error) {
-      this.failure = { error };
-      throw error;
-    }
-  }
+function movedNearer({ action, url }: Request, reach: Reach): OciError {
+  return new OciError(
+    "DENIED",
+    `${action}: ${url.host} stood for an address farther away, and now for a ${reach} one; that is refused`,
+  );
 }

@@ -1,6 +1,9 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { type ClientOptions, type Credentials, RegistryClient } from "../src/index.js";
-import { blobOf, emptyBlob, failure, manifestOf } from "./support/artifacts.js";
+import { blobOf, emptyBlob, failure, manifestOf, text } from "./support/artifacts.js";
 import { closeServers, type Handler, sendError, sendJson, serve, type TestServer } from "./support/server.js";
 import { type SmallRegistry, serveRegistry } from "./support/small-registry.js";
 
@@ -103,7 +106,7 @@ describe("a registry that asks for Basic", () => {
   it("is refused without credentials with a hint to log in", async () => {
     const registry = await guarded();
     const error = await failure(client().repository(`${registry.host}/a/b`).has(content.descriptor));
-    expect(error).toMatchObject({ code: "UNAUTHORIZED", hint: `Log in with: docker login ${registry.host}` });
+    expect(error).toMatchObject({ code: "UNAUTHORIZED", hint: `Log in with: stowage login ${registry.host}` });
   });
 
   it("gets the credentials that were found for the repository", async () => {
@@ -169,6 +172,45 @@ describe("a registry that asks for tokens", () => {
     expect(issued).toBe(2);
   });
 
+  it.each(["HEAD", "POST", "PUT"])(
+    "gets a new token where the old one expires before the %s of an upload",
+    async (method) => {
+      let issued = 0;
+      const registry = await serveWithTokens({
+        token: (_, response) => sendJson(response, 200, { token: `t${++issued}` }),
+        isGood: (token) => token === `t${issued}`,
+      });
+      const bodies: string[] = [];
+      const expire = await serve(async (request, response, body) => {
+        const bytes = await body();
+        if (request.method === "PUT") bodies.push(bytes.toString());
+        if (request.method === method && issued === 1) {
+          response.writeHead(401, { "www-authenticate": `Bearer realm="${expire.url}/token"` }).end();
+          return;
+        }
+        const url = new URL(request.url ?? "", registry.url);
+        const answer = await fetch(url, {
+          method: request.method as string,
+          headers: { authorization: request.headers.authorization ?? "" },
+          ...(bytes.byteLength > 0 ? { body: bytes } : {}),
+          redirect: "manual",
+        });
+        const headers = Object.fromEntries(
+          [...answer.headers].map(([name, value]) => [name, value.replace(registry.url, expire.url)]),
+        );
+        delete headers["transfer-encoding"];
+        response
+          .writeHead(answer.status, headers)
+          .end(request.method === "HEAD" ? undefined : Buffer.from(await answer.arrayBuffer()));
+      });
+      expect(await client().repository(`${expire.host}/a/b`).push(content)).toBe("written");
+      expect(issued).toBe(2);
+      // What was refused with the old token is sent again from its beginning.
+      expect(bodies).toEqual(method === "PUT" ? ["content", "content"] : ["content"]);
+      expect(registry.blobs.get(`a/b ${content.descriptor.digest}`)?.toString()).toBe("content");
+    },
+  );
+
   it("gets a new token in time where the server says how long one is good for", async () => {
     let issued = 0;
     const registry = await serveWithTokens({
@@ -204,7 +246,7 @@ describe("a registry that asks for tokens", () => {
     const error = await failure(client().repository(`${registry.host}/a/b`).has(content.descriptor));
     expect(error).toMatchObject({
       code: "UNAUTHORIZED",
-      hint: `Log in with: docker login ${registry.host}`,
+      hint: `Log in with: stowage login ${registry.host}`,
       diagnostics: [{ message: "who are you" }],
     });
   });
@@ -354,6 +396,24 @@ describe("a token server elsewhere", () => {
 });
 
 describe("Docker's configuration", () => {
+  it("gives registries its HttpHeaders, and nobody they lead to", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "stowage-config-"));
+    const elsewhere = await serve((request, response) =>
+      request.url?.startsWith("/token") ? sendJson(response, 200, { token: "t" }) : response.end("content"),
+    );
+    const registry = await serve((request, response) => {
+      if (request.headers.authorization === undefined)
+        response.writeHead(401, { "www-authenticate": `Bearer realm="${elsewhere.url}/token"` }).end();
+      else response.writeHead(307, { location: `${elsewhere.url}/blob` }).end();
+    });
+    await writeFile(join(folder, "config.json"), JSON.stringify({ HttpHeaders: { "X-Meta": "acme" } }));
+    const source = client({ credentials: undefined, environment: { DOCKER_CONFIG: folder } });
+    expect(await text(source.repository(`${registry.host}/a/b`).fetch(content.descriptor))).toBe("content");
+    expect(registry.received.map(({ headers }) => headers["x-meta"])).toEqual(["acme", "acme"]);
+    expect(elsewhere.received.map(({ headers }) => headers["x-meta"])).toEqual([undefined, undefined]);
+    await rm(folder, { recursive: true });
+  });
+
   it("is used where no credentials are given", async () => {
     const registry = await serveRegistry({
       intercept: (request, response) => {
@@ -362,9 +422,6 @@ describe("Docker's configuration", () => {
         return true;
       },
     });
-    const { mkdtemp, rm, writeFile } = await import("node:fs/promises");
-    const { tmpdir } = await import("node:os");
-    const { join } = await import("node:path");
     const folder = await mkdtemp(join(tmpdir(), "stowage-config-"));
     await writeFile(
       join(folder, "config.json"),

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { askCredentialHelper } from "../src/auth/credential-helper.js";
-import { dockerCredentials } from "../src/auth/docker-config.js";
+import { dockerConfiguration, dockerCredentials } from "../src/auth/docker-config.js";
 
 let folder: string;
 let environment: Record<string, string>;
@@ -106,6 +106,25 @@ describe("dockerCredentials", () => {
     await expect(failed).rejects.toThrow(/^(?!.*secretwithoutcolon)/);
   });
 
+  it("says what is wrong with a file and which, and never what stands in it", async () => {
+    const secret = base64("alice:s3cret");
+    for (const [config, problem] of [
+      [`{"auths": {"h": {"auth": "${secret}" "x"}}}`, "is not valid JSON"],
+      [`{"auths": {"h": ${secret}}}`, "is not valid JSON"],
+      [`["${secret}"]`, "is not a JSON object"],
+      [{ auths: secret }, "auths in"],
+      [{ credHelpers: [secret] }, "credHelpers in"],
+      [{ credsStore: { secret } }, "credsStore in"],
+    ] as const) {
+      const failed = lookUp(config, "h");
+      await expect(failed).rejects.toMatchObject({ code: "INVALID" });
+      await expect(failed).rejects.toThrow(problem);
+      await expect(failed).rejects.toThrow(join(folder, "config.json"));
+      const { message, cause } = await failed.catch((error) => error);
+      expect(`${message} ${cause}`).not.toContain(secret.slice(0, 6));
+    }
+  });
+
   it("looks in the home directory where DOCKER_CONFIG is not set", async () => {
     await mkdir(join(folder, ".docker"));
     await writeFile(
@@ -113,6 +132,81 @@ describe("dockerCredentials", () => {
       JSON.stringify({ auths: { h: { auth: base64("home:p") } } }),
     );
     expect(await dockerCredentials({ environment: { HOME: folder } })("h", "a")).toMatchObject({ username: "home" });
+  });
+});
+
+describe("the files that are asked", () => {
+  const account = (name: string) => ({ auths: { h: { auth: base64(`${name}:p`) } } });
+  const write = async (path: string, value: unknown) => {
+    await mkdir(join(folder, path, ".."), { recursive: true });
+    await writeFile(join(folder, path), JSON.stringify(value));
+  };
+  const nameFor = async (variables: Record<string, string>, repository = "a") => {
+    const found = await dockerCredentials({ environment: { HOME: folder, ...variables } })("h", repository);
+    return found !== undefined && "username" in found ? found.username : undefined;
+  };
+  beforeEach(async () => {
+    await write("named/auth.json", account("named"));
+    await write("docker/config.json", account("docker"));
+    await write("empty/config.json", {});
+    await write("run/containers/auth.json", account("podman"));
+    await write("config/containers/auth.json", account("podman-config"));
+  });
+
+  it("are the text in DOCKER_AUTH_CONFIG, the file of REGISTRY_AUTH_FILE and Docker's, in this order", async () => {
+    const named = { REGISTRY_AUTH_FILE: join(folder, "named/auth.json"), DOCKER_CONFIG: join(folder, "docker") };
+    expect(await nameFor({ ...named, DOCKER_AUTH_CONFIG: JSON.stringify(account("text")) })).toBe("text");
+    expect(await nameFor(named)).toBe("named");
+    expect(await nameFor({ DOCKER_CONFIG: join(folder, "docker") })).toBe("docker");
+    // One that has nothing for the host leaves it to the next.
+    expect(await nameFor({ ...named, DOCKER_AUTH_CONFIG: JSON.stringify({ auths: {} }) })).toBe("named");
+    expect(await nameFor({ ...named, REGISTRY_AUTH_FILE: join(folder, "absent.json") })).toBe("docker");
+  });
+
+  it("are Podman's as well, where no variable names a file", async () => {
+    const podman = { XDG_RUNTIME_DIR: join(folder, "run"), XDG_CONFIG_HOME: join(folder, "config") };
+    expect(await nameFor(podman)).toBe("podman");
+    expect(await nameFor({ ...podman, XDG_RUNTIME_DIR: join(folder, "absent") })).toBe("podman-config");
+    expect(await nameFor({ ...podman, DOCKER_CONFIG: join(folder, "empty") })).toBeUndefined();
+    await write(".config/containers/auth.json", account("podman-home"));
+    expect(await nameFor({ XDG_RUNTIME_DIR: join(folder, "absent") })).toBe("podman-home");
+    await write(".docker/config.json", account("docker-home"));
+    expect(await nameFor(podman)).toBe("docker-home");
+  });
+
+  it("are named in the message where DOCKER_AUTH_CONFIG is damaged", async () => {
+    await expect(nameFor({ DOCKER_AUTH_CONFIG: "{" })).rejects.toThrow(
+      "the variable DOCKER_AUTH_CONFIG is not valid JSON",
+    );
+  });
+});
+
+describe("HttpHeaders", () => {
+  const headers = async (value: unknown) => {
+    await writeFile(join(folder, "config.json"), JSON.stringify({ HttpHeaders: value }));
+    return dockerConfiguration({ environment }).headers();
+  };
+
+  it("are read without those that are the client's own business", async () => {
+    expect(
+      await headers({ "X-Meta": "v", Authorization: "Basic abc", Cookie: "c", Host: "evil", "Content-Length": "0" }),
+    ).toEqual({ "x-meta": "v" });
+    expect(await headers(undefined)).toEqual({});
+  });
+
+  it("fail with the name of what is no header, and not its value", async () => {
+    for (const value of [
+      { "X-A": "secret\r\nx: y" },
+      { "X A": "secret" },
+      { "X-A": 1 },
+      { "": "secret" },
+      ["secret"],
+    ]) {
+      const failed = headers(value);
+      await expect(failed).rejects.toMatchObject({ code: "INVALID" });
+      await expect(failed).rejects.toThrow(/^(?!.*secret).*HttpHeaders/);
+      await expect(failed).rejects.toThrow(join(folder, "config.json"));
+    }
   });
 });
 

@@ -41,12 +41,6 @@ describe("nextPage", () => {
     expect(nextPage(["<a>; rel=first", '<c>; rel="last next"'], from)?.href).toBe("https://h:1/v2/a/tags/c");
   });
 
-  it("does not leave the origin", () => {
-    for (const target of ["https://evil:1/x", "http://h:1/x", "//evil/x", "https://h:2/x"]) {
-      expect(nextPage([`<${target}>; rel="next"`], from)).toBeUndefined();
-    }
-  });
-
   it("yields nothing where there is no next page or nothing that can be read", () => {
     for (const value of ["", "<a>", '<a>; rel="prev"', "a; rel=next", "<", '<a>; rel="nextish"']) {
       expect(nextPage([value], from)).toBeUndefined();

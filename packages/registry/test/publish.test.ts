@@ -48,7 +48,7 @@ describe("publish", () => {
         note.descriptor.digest,
       ]);
     }
-    expect(one.received.filter(({ method, path }) => method === "POST" && path.includes("/uploads/"))).toHaveLength(2);
+    expect(one.received.filter(({ method, path }) => method === "PUT" && path.includes("/uploads/"))).toHaveLength(2);
   });
 
   it("goes on with the others where one destination, or one tag, fails", async () => {

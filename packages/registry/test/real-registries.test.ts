@@ -188,7 +188,7 @@ for (const kind of kinds) {
         await wrong.close();
         const nobody = new RegistryClient({ credentials: false });
         const second = await failure(nobody.repository(`${registry.host}/round/trip`).push(layer));
-        expect(second).toMatchObject({ code: "UNAUTHORIZED", hint: `Log in with: docker login ${registry.host}` });
+        expect(second).toMatchObject({ code: "UNAUTHORIZED", hint: `Log in with: stowage login ${registry.host}` });
         await nobody.close();
       });
 

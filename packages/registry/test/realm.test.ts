@@ -63,7 +63,7 @@ describe("checkRealm", () => {
 });
 
 describe("registrableDomain", () => {
-  it("errs towards the longer name", () => {
+  it("is what the public suffix list says, and the longer name for those who give names to many", () => {
     const cases: [string, string | undefined][] = [
       ["registry.gitlab.com", "gitlab.com"],
       ["gitlab.com", "gitlab.com"],
@@ -72,7 +72,14 @@ describe("registrableDomain", () => {
       ["localhost", undefined],
       ["10.0.0.1", undefined],
       ["[::1]", undefined],
-      ["x.y.github.io", "x.y.github.io"],
+      ["x.y.github.io", "y.github.io"],
+      ["github.io", undefined],
+      ["a.b.kawasaki.jp", "a.b.kawasaki.jp"],
+      ["team.azurecr.io", "team.azurecr.io"],
+      ["1.dkr.ecr.us-east-1.amazonaws.com", "1.dkr.ecr.us-east-1.amazonaws.com"],
+      ["europe-docker.pkg.dev", "europe-docker.pkg.dev"],
+      ["dockerauth.cn-hangzhou.aliyuncs.com", "aliyuncs.com"],
+      ["registry.corp.internal", "corp.internal"],
       ["EXAMPLE.org.", "example.org"],
     ];
     for (const [host, domain] of cases) expect([host, registrableDomain(host)]).toEqual([host, domain]);

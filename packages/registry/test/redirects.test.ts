@@ -58,6 +58,21 @@ describe("a redirect", () => {
     expect(await text(repository(registry.host).fetch(content.descriptor))).toBe("content");
   });
 
+  it.each(["X-Amz-Signature=ab", "sv=1&sig=ab", "X-Goog-Signature=ab", "Expires=1&Signature=ab&Key-Pair-Id=c"])(
+    "to a URL that is signed shows nothing else, also within the origin: %s",
+    async (query) => {
+      const registry = await serve((request, response) => {
+        if (request.url?.startsWith("/store")) response.end("content");
+        else if (request.headers.authorization === undefined)
+          response.writeHead(401, { "www-authenticate": 'Basic realm="r"' }).end();
+        else response.writeHead(307, { location: `/store?${query}` }).end();
+      });
+      expect(await text(repository(registry.host).fetch(content.descriptor))).toBe("content");
+      expect(registry.received.at(-1)).toMatchObject({ path: `/store?${query}` });
+      expect(registry.received.at(-1)?.headers.authorization).toBeUndefined();
+    },
+  );
+
   it("back from another origin does not bring the credentials back", async () => {
     const registry = await serve((request, response) => {
       if (request.url?.startsWith("/back")) response.end("content");

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Content, type Descriptor, digestOf, mediaTypes, referrersTag } from "@stowage/layout";
+import { type Content, copy, type Descriptor, digestOf, MemoryStore, mediaTypes, referrersTag } from "@stowage/layout";
 import { afterEach, describe, expect, it } from "vitest";
 import { RegistryClient, type Repository } from "../src/index.js";
 import { all, blobOf, emptyBlob, failure, jsonOf, manifestOf, referrerOf } from "./support/artifacts.js";
@@ -111,13 +111,13 @@ describe("a registry with the referrers API", () => {
           .writeHead(200, { "content-type": mediaTypes.manifest })
           .end(Buffer.concat([...(byDigest.open() as Iterable<Uint8Array>)]));
       const page = Number(url.searchParams.get("page") ?? "0");
-      const next = page < 4 ? `<${url.pathname}?page=${page + 1}>; rel=next` : '<http://192.0.2.1/evil>; rel="next"';
+      const next: Record<string, string> = page < 4 ? { link: `<${url.pathname}?page=${page + 1}>; rel=next` } : {};
       const entries = [notes[page]?.descriptor, notes[0]?.descriptor];
       return sendJson(
         response,
         200,
         { schemaVersion: 2, manifests: entries },
-        { "content-type": `${mediaTypes.index}; charset=utf-8`, link: next },
+        { "content-type": `${mediaTypes.index}; charset=utf-8`, ...next },
       );
     });
     const found = await all(connect(pages).referrers(subject));
@@ -136,6 +136,43 @@ describe("a registry with the referrers API", () => {
     );
     await expect(all(connect(server).referrers(subject))).rejects.toMatchObject({ code: "LIMIT" });
     expect(count).toBeLessThanOrEqual(1001);
+  });
+
+  it("that leads to another host for the next page is refused, and that host is not asked", async () => {
+    const elsewhere = await serve((_, response) =>
+      sendJson(response, 200, { schemaVersion: 2, manifests: [] }, { "content-type": mediaTypes.index }),
+    );
+    const server = await serve((_, response) =>
+      sendJson(
+        response,
+        200,
+        { schemaVersion: 2, manifests: [] },
+        { "content-type": mediaTypes.index, link: `<${elsewhere.url}/next>; rel="next"` },
+      ),
+    );
+    await expect(all(connect(server).referrers(subject))).rejects.toMatchObject({ code: "DENIED" });
+    expect(elsewhere.received).toEqual([]);
+  });
+
+  it("whose descriptors bring the referrers along is asked for none of them, and data that is wrong is not believed", async () => {
+    const data = (note: Content): string =>
+      Buffer.from([...(note.open() as Iterable<Uint8Array>)][0] ?? []).toString("base64");
+    const other = referrerOf(blobOf("other").descriptor, "one");
+    const { registry, repository } = await repositoryWith({
+      intercept: (request, response) => {
+        if (!request.url?.includes(`/referrers/${subject.digest}`)) return false;
+        const manifests = notes.map((note, at) => ({ ...note.descriptor, data: data(at === 0 ? other : note) }));
+        sendJson(response, 200, { schemaVersion: 2, manifests }, { "content-type": mediaTypes.index });
+        return true;
+      },
+    });
+    for (const note of notes) plant(registry, "x", note);
+    const found = await all(repository.referrers(subject));
+    expect(digests(found)).toEqual(digests(notes));
+    expect(found.every((referrer) => !("data" in referrer) && referrer.annotations !== undefined)).toBe(true);
+    for (const referrer of found) await all(repository.fetch(referrer));
+    const fetched = registry.received.filter(({ path }) => path.includes("/manifests/")).map(({ path }) => path);
+    expect(fetched).toEqual([`/v2/some/repo/manifests/${notes[0]?.descriptor.digest}`]);
   });
 
   it("whose list holds strangers, ghosts and plain blobs is believed in the rest", async () => {
@@ -257,6 +294,100 @@ describe("a registry without the referrers API", () => {
       const expected = digests([...intruders, notes[0] as Content]);
       expect([etags, digests(planted(registry).manifests)]).toEqual([etags, expected]);
     }
+  });
+
+  it("is written a few times for fifty referrers that are copied together", async () => {
+    const { registry, repository } = await repositoryWith();
+    const store = new MemoryStore();
+    const many = Array.from({ length: 50 }, (_, number) => referrerOf(subject, `many-${number}`));
+    for (const content of [emptyBlob, blobOf("layer"), image, ...many]) await store.push(content);
+    const report = await copy(store, repository, subject, { tags: ["v1"] });
+    expect(report).toMatchObject({ referrers: { found: 50, copied: 50 }, failures: [] });
+    expect(digests(planted(registry).manifests)).toEqual(digests(many));
+    const puts = registry.received.filter(({ method }) => method === "PUT").map(({ path }) => path);
+    expect(puts.filter((path) => path.endsWith(tag)).length).toBeLessThan(10);
+    // The list is complete before there is a name under which somebody could look for it.
+    expect(puts.at(-1)).toMatch(/v1$/);
+  });
+
+  it("that fails to take the list makes each copied referrer a failure, and no other part", async () => {
+    const { registry, repository } = await repositoryWith({
+      intercept: (request, response) => {
+        if (request.method !== "PUT" || !request.url?.endsWith(tag)) return false;
+        sendError(response, 403, "DENIED", "no such tags here");
+        return true;
+      },
+    });
+    const store = new MemoryStore();
+    for (const content of [emptyBlob, blobOf("layer"), image, ...notes]) await store.push(content);
+    const report = await copy(store, repository, subject, { tags: ["v1"] });
+    expect(report.referrers).toEqual({ found: 5, copied: 0 });
+    expect(digests(report.failures.map(({ descriptor }) => descriptor))).toEqual(digests(notes));
+    for (const { error } of report.failures) expect(error).toMatchObject({ code: "DENIED" });
+    expect(registry.manifests.has("some/repo v1")).toBe(true);
+  });
+
+  it("gets back what was seen on the list and lost by somebody else's overwriting, while anybody is there who saw it", async () => {
+    const stranger = referrerOf(subject, "of somebody who has ended");
+    let overwritten = 0;
+    const { registry, repository } = await repositoryWith({
+      intercept: (request, _response, registry) => {
+        if (request.method !== "GET" || !request.url?.endsWith(tag)) return false;
+        // Between our writing and our reading again: a list that was read before either of us wrote.
+        if (planted(registry)?.manifests.length === 2 && overwritten++ === 0)
+          plant(registry, tag, list([notes[1]?.descriptor]));
+        return false;
+      },
+    });
+    for (const content of [stranger, notes[1] as Content]) plant(registry, "x", content);
+    plant(registry, tag, list([stranger.descriptor]));
+    await repository.push(notes[0] as Content);
+    expect(overwritten).toBeGreaterThan(0);
+    expect(digests(planted(registry).manifests)).toEqual(digests([stranger, notes[0] as Content, notes[1] as Content]));
+  });
+
+  it("has its list read anew before it is sent again", async () => {
+    const late = referrerOf(subject, "late");
+    let failures = 1;
+    const { registry } = await repositoryWith({
+      intercept: (request, response, registry) => {
+        if (request.method !== "PUT" || !request.url?.endsWith(tag) || failures-- <= 0) return false;
+        plant(registry, tag, list([late.descriptor]));
+        sendError(response, 503, "UNAVAILABLE");
+        return true;
+      },
+    });
+    plant(registry, "x", late);
+    const client = new RegistryClient({ credentials: false, environment: {}, retryDelay: 1 });
+    clients.push(client);
+    await client.repository(`${registry.host}/some/repo`).push(notes[0] as Content);
+    const sent = registry.received.filter(({ path }) => path.endsWith(tag)).map(({ method }) => method);
+    expect(sent.slice(0, 4)).toEqual(["GET", "PUT", "GET", "PUT"]);
+    expect(digests(planted(registry).manifests)).toEqual(digests([late, notes[0] as Content]));
+  });
+
+  it("stops waiting for the list where the caller gives up, and serves the next caller", async () => {
+    let held: (() => void) | undefined;
+    const holding = new Promise<void>((resolve) => {
+      held = resolve;
+    });
+    let hold = true;
+    const { registry, repository } = await repositoryWith({
+      intercept: async (request) => {
+        if (request.method !== "PUT" || !request.url?.endsWith(tag) || !hold) return false;
+        held?.();
+        await new Promise((resolve) => request.socket.once("close", resolve));
+        return true;
+      },
+    });
+    const giveUp = new AbortController();
+    const pushed = repository.push(notes[0] as Content, { signal: giveUp.signal });
+    await holding;
+    hold = false;
+    giveUp.abort(new Error("enough"));
+    await expect(pushed).rejects.toThrow("enough");
+    await repository.push(notes[1] as Content);
+    expect(digests(planted(registry).manifests)).toContain(notes[1]?.descriptor.digest);
   });
 
   it("gives up where somebody else never stops", async () => {

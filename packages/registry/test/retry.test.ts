@@ -102,6 +102,32 @@ describe("a request that fails for a while", () => {
     expect(server.received).toHaveLength(1);
   });
 
+  it("is given up where it would take longer than allowed in all", async () => {
+    const server = await serve((_, response) => response.writeHead(503, { "retry-after": "2" }).end());
+    const error = await failure(repository(server.host, { retryBudget: 1000 }).has(blobOf("x").descriptor));
+    expect(error).toMatchObject({ status: 503, retryAfter: 2000 });
+    expect(server.received).toHaveLength(1);
+  });
+
+  it("takes the date of Retry-After as well, and a body that is no JSON for what it is", async () => {
+    const server = await failing(1, (_, response) =>
+      response
+        .writeHead(429, {
+          "retry-after": new Date(Date.now() - 5000).toUTCString(),
+          "content-type": "application/json",
+        })
+        .end("{ <html>too many"),
+    );
+    expect(await repository(server.host).has(blobOf("x").descriptor)).toBe(false);
+    expect(server.received).toHaveLength(2);
+    const far = await serve((_, response) =>
+      response.writeHead(429, { "retry-after": new Date(Date.now() + 7_200_000).toUTCString() }).end("too many"),
+    );
+    const error = await failure(repository(far.host).has(blobOf("x").descriptor));
+    expect(error).toMatchObject({ code: "LIMIT", diagnostics: [] });
+    expect(far.received).toHaveLength(1);
+  });
+
   it("ends with the signal while it waits", async () => {
     const server = await serve((_, response) => response.writeHead(429, { "retry-after": "30" }).end());
     const abort = new AbortController();

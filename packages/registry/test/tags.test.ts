@@ -73,11 +73,33 @@ describe("tags", () => {
     expect(count).toBeLessThanOrEqual(1001);
   });
 
-  it("are not read from another host", async () => {
+  it("are refused, rather than cut short, where another host is to have the rest", async () => {
     const evil = await serve((_, response) => sendJson(response, 200, { tags: ["evil"] }));
-    const { tags } = await listing(page(["a"], `<${evil.url}/v2/some/repo/tags/list?last=a>; rel="next"`));
-    expect(await tags()).toEqual(["a"]);
+    for (const target of [`${evil.url}/v2/some/repo/tags/list?last=a`, `//${evil.host}/x`, "https://evil.invalid/x"]) {
+      const { tags } = await listing(page(["a"], `<${target}>; rel="next"`));
+      await expect(tags()).rejects.toMatchObject({ code: "DENIED" });
+    }
     expect(evil.received).toEqual([]);
+  });
+
+  it("are read on as the list began, where the registry does not know that its clients speak another scheme", async () => {
+    const { tags } = await listing((request, response, body) => {
+      const next = `<https://${request.headers.host}/v2/some/repo/tags/list?last=a>; rel="next"`;
+      return request.url?.includes("last=a")
+        ? page(["b"])(request, response, body)
+        : page(["a"], next)(request, response, body);
+    });
+    expect(await tags()).toEqual(["a", "b"]);
+  });
+
+  it("that only carry referrers are among them where all are asked for", async () => {
+    const tag = `sha256-${"0".repeat(64)}`;
+    const server = await serve(page(["v1", tag]));
+    const client = new RegistryClient({ credentials: false, environment: {}, tries: 1 });
+    clients.push(client);
+    const repository = client.repository(`${server.host}/some/repo`);
+    expect(await all(repository.tags({ all: true }))).toEqual([tag, "v1"]);
+    expect(await all(repository.tags())).toEqual(["v1"]);
   });
 
   it("of a repository that is not there are an error", async () => {

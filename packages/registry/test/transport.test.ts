@@ -1,10 +1,12 @@
 import { execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createTlsServer } from "node:https";
 import { type AddressInfo, createServer as createSocketServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseDigest } from "@stowage/layout";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { type ClientOptions, RegistryClient } from "../src/index.js";
 import { blobOf, failure, text } from "./support/artifacts.js";
@@ -46,6 +48,61 @@ describe("a request", () => {
     expect(error.message).toContain("did not answer in time");
   });
 
+  it("gives up on a connection that does not come about, and says so", async () => {
+    // It takes the connection and never answers to what would make it TLS.
+    const server = createSocketServer(() => {});
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const error = await failure(repository(host, { plainHttp: false, connectTimeout: 200 }).resolve("v1"));
+    expect(error).toMatchObject({ code: "LIMIT", temporary: true });
+    expect(error.message).toContain(`no connection to ${host} came about in time`);
+    server.close();
+  });
+
+  it("gives up on a body that is not taken, and says so", async () => {
+    const server = await serve((request, response) => {
+      if (request.method === "POST") response.writeHead(202, { location: "/upload" }).end();
+      else if (request.method === "PUT") request.socket.pause();
+      else response.writeHead(404).end();
+    });
+    const part = Buffer.alloc(1024 * 1024, "x");
+    const size = 64;
+    const hash = createHash("sha256");
+    for (let index = 0; index < size; index++) hash.update(part);
+    const descriptor = {
+      mediaType: "application/octet-stream",
+      digest: parseDigest(`sha256:${hash.digest("hex")}`),
+      size: size * part.byteLength,
+    };
+    const pushed = repository(server.host, { stallTimeout: 200 }).push({
+      descriptor,
+      open: () => Array(size).fill(part),
+    });
+    const error = await failure(pushed);
+    expect(error).toMatchObject({ code: "LIMIT", temporary: true });
+    expect(error.message).toContain("stopped reading");
+  });
+
+  it("waits for a body whose source is slow, however long", async () => {
+    const received: number[] = [];
+    const server = await serve(async (request, response, body) => {
+      if (request.method === "POST") response.writeHead(202, { location: "/upload" }).end();
+      else if (request.method === "PUT") {
+        received.push((await body()).byteLength);
+        response.writeHead(201).end();
+      } else response.writeHead(404).end();
+    });
+    const content = blobOf("slow content");
+    const open = async function* () {
+      for (const letter of "slow content") {
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        yield Buffer.from(letter);
+      }
+    };
+    expect(await repository(server.host, { stallTimeout: 100 }).push({ ...content, open })).toBe("written");
+    expect(received).toEqual([content.descriptor.size]);
+  });
+
   it("gives up on a body that stops coming", async () => {
     const server = await serve((_, response) => {
       response.writeHead(200, { "content-length": "1000" });
@@ -56,6 +113,21 @@ describe("a request", () => {
     );
     expect(error).toMatchObject({ code: "LIMIT" });
     expect(error.message).toContain("stopped sending");
+  });
+
+  it.each([200, 307, 500])("gives up on a body that trickles, with status %s", async (status) => {
+    const timers: NodeJS.Timeout[] = [];
+    const server = await serve((_, response) => {
+      response.writeHead(status, {
+        "content-type": "application/json",
+        ...(status === 307 ? { location: "/again" } : {}),
+      });
+      response.write("[");
+      timers.push(setInterval(() => response.write(" "), 10));
+    });
+    const listing = repository(server.host, { stallTimeout: 60 }).tags()[Symbol.asyncIterator]();
+    await expect(listing.next()).rejects.toThrow(status === 200 ? "sends too slowly" : /redirects more than|500/);
+    for (const timer of timers) clearInterval(timer);
   });
 
   it("ends with the signal's reason, also while a body is read", async () => {

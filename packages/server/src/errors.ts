@@ -1,4 +1,5 @@
 import { isOciError } from "@stowage/layout";
+import { type Answer, jsonAnswer } from "./answer.js";
 
 /** The codes of distribution-spec v1.1.1, "Error Codes", and `UNKNOWN`, which registries use where the fault is theirs. */
 export type RegistryErrorCode =
@@ -51,5 +52,12 @@ export function refusalOf(error: unknown): Refusal {
   if (isOciError(error, "LIMIT")) return new Refusal(507, "UNKNOWN", "there is no room for this content");
   if (isOciError(error, "DENIED")) return new Refusal(403, "DENIED", "this server may not do that itself");
   if (isOciError(error, "CONFLICT")) return new Refusal(409, "DENIED", "something else is in the way in the store");
+  if (isOciError(error, "REGISTRY") || isOciError(error, "UNAUTHORIZED"))
+    return new Refusal(502, "UNKNOWN", "the registry behind this one does not answer as it should");
   return new Refusal(500, "UNKNOWN", "this server failed");
+}
+
+/** distribution-spec v1.1.1, "Error Codes". */
+export function refusalAnswer(refusal: Refusal): Answer {
+  return jsonAnswer(refusal.status, refusal, refusal.headers);
 }

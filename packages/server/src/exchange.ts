@@ -1,6 +1,8 @@
-import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Digest, isDigest, isVerifiable } from "@stowage/layout";
+import type { Answer } from "./answer.js";
 import { Refusal } from "./errors.js";
+import { ConnectionCut } from "./layer.js";
 
 /** What is read of a request body that nobody wants, in bytes, so that the client gets to see the answer. */
 const DISCARDED = 64 * 1024 * 1024;
@@ -14,6 +16,11 @@ export class Exchange {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly #abort = new AbortController();
+  #transform: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array> = (body) => body;
+  /** Bytes of the body that have arrived so far. */
+  received = 0;
+  /** Bytes of the body of the answer that were handed to the connection so far. */
+  sent = 0;
   #reading = false;
   #taken = false;
   #cut = false;
@@ -58,8 +65,25 @@ export class Exchange {
     return this.#reading || this.response.writableLength > 0 || this.response.writableEnded;
   }
 
+  /** Scheme and host under which the client knows this server. */
+  get origin(): string {
+    const { socket } = this.request;
+    const scheme = "encrypted" in socket ? "https" : "http";
+    return `${scheme}://${this.header("host") ?? `${socket.localAddress}:${socket.localPort}`}`;
+  }
+
   /** The bytes of the request, once. Leaving early does not break the connection. */
-  async *body(): AsyncGenerator<Uint8Array, void, undefined> {
+  body(): AsyncIterable<Uint8Array> {
+    return this.#transform(this.#body());
+  }
+
+  /** Has {@link body} yield what `transform` makes of the bytes it would have yielded. */
+  changeBody(transform: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>): void {
+    const before = this.#transform;
+    this.#transform = (body) => transform(before(body));
+  }
+
+  async *#body(): AsyncGenerator<Uint8Array, void, undefined> {
     if (this.#taken) throw new TypeError("the body of a request can be read once");
     this.#taken = true;
     const chunks = this.request.iterator({ destroyOnReturn: false });
@@ -68,6 +92,7 @@ export class Exchange {
       const { done, value } = await chunks.next();
       this.#reading = false;
       if (done === true) return;
+      this.received += (value as Uint8Array).byteLength;
       yield value as Uint8Array;
     }
   }
@@ -80,30 +105,39 @@ export class Exchange {
     this.#reading = false;
   }
 
-  /** Answers. The body is left out for HEAD, its length is not. */
-  send(status: number, headers: OutgoingHttpHeaders = {}, body?: Uint8Array): void {
+  /** Sends the answer. Resolves when the client has taken it, or has gone. */
+  async send({ status, headers, body }: Answer): Promise<void> {
     this.#discardBody();
-    const length = status === 204 ? {} : { "Content-Length": body?.byteLength ?? 0 };
+    if (this.method !== "HEAD" && body !== undefined && !(body instanceof Uint8Array))
+      return this.#stream(status, headers, body);
+    const bytes = body instanceof Uint8Array ? body : undefined;
+    const known = status === 204 || (body !== undefined && bytes === undefined);
+    const length = known || namesLength(headers) ? {} : { "Content-Length": bytes?.byteLength ?? 0 };
     this.response.writeHead(status, { ...length, ...headers });
-    this.response.end(this.method === "HEAD" ? undefined : body);
+    if (this.method === "HEAD" || bytes === undefined) return void this.response.end();
+    this.sent += bytes.byteLength;
+    this.response.end(bytes);
   }
 
-  sendJson(status: number, value: unknown, headers: OutgoingHttpHeaders = {}): void {
-    const body = Buffer.from(JSON.stringify(value));
-    this.send(status, { "Content-Type": "application/json", ...headers }, body);
+  /** Breaks the connection, after what was written to it. */
+  cut(): void {
+    this.#cut = true;
+    this.request.socket.destroySoon();
   }
 
-  /** Answers with a stream, as fast as the client takes it. Where the stream fails, the connection is cut: the client must not take a part for the whole. */
-  async stream(status: number, headers: OutgoingHttpHeaders, bytes: AsyncIterable<Uint8Array>): Promise<void> {
+  /** As fast as the client takes it. Where the stream fails, the connection is cut: the client must not take a part for the whole. */
+  async #stream(status: number, headers: Answer["headers"], bytes: AsyncIterable<Uint8Array>): Promise<void> {
     const { response } = this;
     response.writeHead(status, headers);
     try {
       for await (const chunk of bytes) {
         if (response.destroyed) return;
+        this.sent += chunk.byteLength;
         if (!response.write(chunk)) await new Promise<void>((resolve) => this.#onceWritable(resolve));
       }
       response.end();
     } catch (error) {
+      if (error instanceof ConnectionCut) return this.cut();
       this.#cut = !this.gone;
       response.destroy();
       throw error;
@@ -136,6 +170,10 @@ export class Exchange {
     });
     request.on("error", () => {});
   }
+}
+
+function namesLength(headers: Answer["headers"]): boolean {
+  return Object.keys(headers).some((name) => /^(content-length|transfer-encoding)$/i.test(name));
 }
 
 /** The digest in a path or query, or a refusal with 400. Content under it can be verified here. */

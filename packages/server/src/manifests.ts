@@ -19,13 +19,14 @@ import {
   readBytes,
   sniffManifestType,
 } from "@stowage/layout";
+import type { Answer } from "./answer.js";
 import { Refusal } from "./errors.js";
 import { digestIn, type Exchange } from "./exchange.js";
 import { existingRepository, type Registry, writableRepository } from "./registry.js";
 import type { Repository } from "./store.js";
 
 /** GET and HEAD of a manifest by tag or digest, byte for byte as it was pushed. distribution-spec v1.1.1, "Pulling manifests". */
-export async function getManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<void> {
+export async function getManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<Answer> {
   const reference = referenceIn(text);
   const repository = await existingRepository(registry, name);
   const descriptor = await findManifest(repository, reference, exchange.signal);
@@ -34,14 +35,15 @@ export async function getManifest(exchange: Exchange, registry: Registry, name: 
   if (isDigest(reference) && !(await isRegistered(repository, descriptor, bytes, exchange.signal))) {
     throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no manifest ${reference}`);
   }
-  exchange.send(200, { "Content-Type": descriptor.mediaType, "Docker-Content-Digest": descriptor.digest }, bytes);
+  const headers = { "Content-Type": descriptor.mediaType, "Docker-Content-Digest": descriptor.digest };
+  return { status: 200, headers, body: bytes };
 }
 
 /**
  * Stores a manifest, exactly as sent, under its digest and the tag in the path or the tags in `?tag=`. What it points at
  * must be there already, except the subject. distribution-spec v1.1.1, "Pushing Manifests".
  */
-export async function putManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<void> {
+export async function putManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<Answer> {
   const reference = referenceIn(text);
   const tags = tagsIn(exchange, registry, reference);
   const bytes = await readManifestBody(exchange, registry);
@@ -53,36 +55,45 @@ export async function putManifest(exchange: Exchange, registry: Registry, name: 
   }
   const mediaType = manifestType(exchange, bytes);
   const manifest = parseBody(bytes, mediaType, digest);
-  if (!registry.sparse) await checkChildren(repository, manifest);
   const descriptor = { mediaType, digest, size: bytes.byteLength };
-  await repository.push(contentOf(bytes, descriptor), { signal: exchange.signal });
-  for (const tag of tags) await repository.tag(tag, descriptor, { signal: exchange.signal });
-  exchange.send(201, {
+  const { signal } = exchange;
+  // Nothing that it points at may be deleted between the look at it and the tag.
+  await registry.turns.together(async () => {
+    if (!registry.sparse) await checkChildren(repository, manifest, signal);
+    await repository.push(contentOf(bytes, descriptor), { signal });
+    for (const tag of tags) await repository.tag(tag, descriptor, { signal });
+  });
+  const headers = {
     Location: `/v2/${name}/manifests/${digest}`,
     "Docker-Content-Digest": digest,
     ...(manifest.subject === undefined ? {} : { "OCI-Subject": manifest.subject.digest }),
     ...(isDigest(reference) && tags.length > 0 ? { "OCI-Tag": tags.join(", ") } : {}),
-  });
+  };
+  return { status: 201, headers };
 }
 
-/** Removes a tag. A manifest itself is not deleted: other repositories of the same layout may rest on it. */
+/**
+ * Removes a tag, or a manifest with its tags. A manifest that an index needs stays, and so does one that another repository
+ * of the same layout has a tag for. distribution-spec v1.1.1, "Deleting tags" and "Deleting Manifests".
+ */
 export async function deleteManifest(
   exchange: Exchange,
   registry: Registry,
   name: string,
   text: string,
-): Promise<void> {
+): Promise<Answer> {
   const reference = referenceIn(text);
-  if (isDigest(reference))
-    throw new Refusal(405, "UNSUPPORTED", "this server deletes tags, not manifests", { Allow: "GET, HEAD, PUT" });
   const repository = await existingRepository(registry, name);
+  const { signal } = exchange;
   try {
-    await repository.untag(reference, { signal: exchange.signal });
+    if (!isDigest(reference)) await repository.untag(reference, { signal });
+    else await registry.turns.alone(() => repository.removeManifest(reference, { signal }));
   } catch (error) {
-    if (isOciError(error, "NOT_FOUND")) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no tag ${reference}`);
+    if (isOciError(error, "NOT_FOUND")) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no ${reference}`);
+    if (isOciError(error, "CONFLICT")) throw new Refusal(405, "DENIED", `an index needs ${reference}`);
     throw error;
   }
-  exchange.send(202);
+  return { status: 202, headers: {} };
 }
 
 /** What a tag or digest stands for; undefined where there is nothing, or where the content itself is missing. */
@@ -181,21 +192,18 @@ function parseBody(bytes: Uint8Array, mediaType: string, digest: Digest): Manife
 /** image-spec v1.1.1, layer.md "Non-Distributable Layers": these a registry need not hold. */
 const NONDISTRIBUTABLE = /\.nondistributable\.|\.rootfs\.foreign\.diff\./;
 
-async function checkChildren(repository: Repository, manifest: Manifest): Promise<void> {
+async function checkChildren(repository: Repository, manifest: Manifest, signal: AbortSignal): Promise<void> {
   const checked = new Set<string>();
   for (const child of childrenOf(manifest)) {
     if (checked.has(child.digest) || NONDISTRIBUTABLE.test(child.mediaType)) continue;
     checked.add(child.digest);
+    // What it says yes to is spared by a collection.
+    if (await repository.has(child, { signal })) continue;
     const size = await repository.size(child.digest);
     if (size === undefined) {
       throw new Refusal(404, "MANIFEST_BLOB_UNKNOWN", `the manifest points at ${child.digest}, which is not here`);
     }
-    if (size !== child.size) {
-      throw new Refusal(
-        400,
-        "SIZE_INVALID",
-        `the manifest says that ${child.digest} has ${child.size} bytes; it has ${size}`,
-      );
-    }
+    const problem = `the manifest says that ${child.digest} has ${child.size} bytes; it has ${size}`;
+    throw new Refusal(400, "SIZE_INVALID", problem);
   }
 }

@@ -2,6 +2,7 @@ import { isOciError, isRepository } from "@stowage/layout";
 import { Refusal } from "./errors.js";
 import type { Limits } from "./limits.js";
 import type { Repository, Store } from "./store.js";
+import type { Turns } from "./turns.js";
 import type { Uploads } from "./upload.js";
 
 /** What every request works on. */
@@ -11,6 +12,10 @@ export interface Registry {
   readonly uploads: Uploads;
   readonly readonly: boolean;
   readonly sparse: boolean;
+  readonly deleteBlobs: boolean;
+  /** The largest referrer, in bytes, that is embedded in the list of referrers. */
+  readonly embedReferrers: number;
+  readonly turns: Turns;
 }
 
 /** The repository to read from, or a refusal with 404. */

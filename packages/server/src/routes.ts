@@ -1,4 +1,5 @@
-import { getBlob } from "./blobs.js";
+import { type Answer, jsonAnswer } from "./answer.js";
+import { deleteBlob, getBlob } from "./blobs.js";
 import { listRepositories } from "./catalog.js";
 import { Refusal } from "./errors.js";
 import type { Exchange } from "./exchange.js";
@@ -9,11 +10,33 @@ import { listTags } from "./tags.js";
 import { appendToUpload, cancelUpload, finishUpload, startUpload, uploadStatus } from "./uploads.js";
 
 /** Answers one kind of request. `first` and `second` are the variable parts of the path. */
-type Handler = (exchange: Exchange, registry: Registry, first: string, second: string) => Promise<void> | void;
+type Handler = (exchange: Exchange, registry: Registry, first: string, second: string) => Promise<Answer> | Answer;
+
+/** The kinds of thing that a path of the API names. */
+export type RouteKind =
+  | "ping"
+  | "extensions"
+  | "catalog"
+  | "tags"
+  | "referrers"
+  | "manifest"
+  | "uploads"
+  | "upload"
+  | "blob";
 
 interface Route {
+  readonly kind: RouteKind;
   readonly path: RegExp;
   readonly methods: Readonly<Record<string, Handler>>;
+}
+
+/** What a path of the API names. */
+export interface Place {
+  readonly kind: RouteKind;
+  /** The repository; empty where the path names none. */
+  readonly repository: string;
+  /** The tag, the digest, or the id of the upload; empty where the path names none. */
+  readonly reference: string;
 }
 
 /**
@@ -21,37 +44,51 @@ interface Route {
  * at the end and the more special one comes first.
  */
 const ROUTES: readonly Route[] = [
-  { path: /^\/v2\/?$/, methods: { GET: ping, HEAD: ping } },
-  { path: /^\/v2\/_catalog$/, methods: { GET: listRepositories, HEAD: listRepositories } },
-  { path: /^\/v2\/(.+)\/tags\/list$/, methods: { GET: listTags, HEAD: listTags } },
-  { path: /^\/v2\/(.+)\/referrers\/([^/]+)$/, methods: { GET: listReferrers, HEAD: listReferrers } },
+  { kind: "ping", path: /^\/v2\/?$/, methods: { GET: ping, HEAD: ping } },
   {
+    kind: "extensions",
+    path: /^\/v2\/(?:(.+)\/)?_oci\/ext\/discover$/,
+    methods: { GET: extensions, HEAD: extensions },
+  },
+  { kind: "catalog", path: /^\/v2\/_catalog$/, methods: { GET: listRepositories, HEAD: listRepositories } },
+  { kind: "tags", path: /^\/v2\/(.+)\/tags\/list$/, methods: { GET: listTags, HEAD: listTags } },
+  { kind: "referrers", path: /^\/v2\/(.+)\/referrers\/([^/]+)$/, methods: { GET: listReferrers, HEAD: listReferrers } },
+  {
+    kind: "manifest",
     path: /^\/v2\/(.+)\/manifests\/([^/]+)$/,
     methods: { GET: getManifest, HEAD: getManifest, PUT: putManifest, DELETE: deleteManifest },
   },
-  { path: /^\/v2\/(.+)\/blobs\/uploads\/?$/, methods: { POST: startUpload } },
+  { kind: "uploads", path: /^\/v2\/(.+)\/blobs\/uploads\/?$/, methods: { POST: startUpload } },
   {
+    kind: "upload",
     path: /^\/v2\/(.+)\/blobs\/uploads\/([^/]+)$/,
     methods: { GET: uploadStatus, PATCH: appendToUpload, PUT: finishUpload, DELETE: cancelUpload },
   },
-  { path: /^\/v2\/(.+)\/blobs\/([^/]+)$/, methods: { GET: getBlob, HEAD: getBlob } },
+  { kind: "blob", path: /^\/v2\/(.+)\/blobs\/([^/]+)$/, methods: { GET: getBlob, HEAD: getBlob, DELETE: deleteBlob } },
 ];
+
+/** What a path names, or undefined where there is nothing at it. Refuses with 400 what is not encoded as a URL. */
+export function placeOf(path: string): Place | undefined {
+  for (const { kind, path: pattern } of ROUTES) {
+    const match = pattern.exec(path);
+    if (match !== null) return { kind, repository: decode(match[1]), reference: decode(match[2]) };
+  }
+  return undefined;
+}
 
 const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
 /** Answers a request, or fails with what it is to be refused with. */
-export async function answer(exchange: Exchange, registry: Registry): Promise<void> {
-  for (const { path, methods } of ROUTES) {
-    const match = path.exec(exchange.path);
-    if (match === null) continue;
-    const allowed = Object.keys(methods).filter((method) => !registry.readonly || READING.has(method));
-    const handler = allowed.includes(exchange.method) ? methods[exchange.method] : undefined;
-    if (handler === undefined) {
-      throw new Refusal(405, "UNSUPPORTED", `${exchange.method} is not possible here`, { Allow: allowed.join(", ") });
-    }
-    return handler(exchange, registry, decode(match[1]), decode(match[2]));
+export async function answer(exchange: Exchange, registry: Registry): Promise<Answer> {
+  const place = placeOf(exchange.path);
+  if (place === undefined) throw new Refusal(404, "UNSUPPORTED", "there is nothing at this path");
+  const methods = (ROUTES.find(({ kind }) => kind === place.kind) as Route).methods;
+  const allowed = Object.keys(methods).filter((method) => !registry.readonly || READING.has(method));
+  const handler = allowed.includes(exchange.method) ? methods[exchange.method] : undefined;
+  if (handler === undefined) {
+    throw new Refusal(405, "UNSUPPORTED", `${exchange.method} is not possible here`, { Allow: allowed.join(", ") });
   }
-  throw new Refusal(404, "UNSUPPORTED", "there is nothing at this path");
+  return handler(exchange, registry, place.repository, place.reference);
 }
 
 /** Whatever comes out is checked by the handler before it becomes part of anything. */
@@ -63,7 +100,15 @@ function decode(part = ""): string {
   }
 }
 
+/** What there is beside the specification: only this list. distribution-spec v1.1.1, extensions/_oci.md. */
+function extensions(): Answer {
+  const url = "https://github.com/opencontainers/distribution-spec/blob/v1.1.1/extensions/_oci.md";
+  const description = "The extensions that this registry has";
+  const discover = { name: "_oci", url, description, endpoints: ["_oci/ext/discover"] };
+  return jsonAnswer(200, { extensions: [discover] });
+}
+
 /** distribution-spec v1.1.1, "Determining Support". */
-function ping(exchange: Exchange): void {
-  exchange.sendJson(200, {});
+function ping(): Answer {
+  return jsonAnswer(200, {});
 }

@@ -1,12 +1,17 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
-import { systemError } from "@stowage/layout";
-import { refusalOf } from "./errors.js";
-import { Exchange } from "./exchange.js";
+import { isIP } from "node:net";
+import type { Answer } from "./answer.js";
+import { authentication } from "./authentication.js";
+import { refusalAnswer, refusalOf } from "./errors.js";
+import type { Exchange } from "./exchange.js";
+import type { Accounts } from "./htpasswd.js";
+import { ConnectionCut, inOrder, type LayerMaker } from "./layer.js";
 import { completeLimits, type Limits } from "./limits.js";
+import { type Listener, openListener, type Tls } from "./listener.js";
+import { Metrics, observed, type RequestRecord } from "./metrics.js";
 import type { Registry } from "./registry.js";
 import { answer } from "./routes.js";
 import type { Store } from "./store.js";
+import { Turns } from "./turns.js";
 import { Uploads } from "./upload.js";
 
 /** The options of {@link serve}. */
@@ -21,28 +26,35 @@ export interface ServeOptions {
   readonly readonly?: boolean;
   /** Takes manifests although what they point at is not there. */
   readonly sparse?: boolean;
+  /** Deletes a blob when asked, unless a manifest needs it. Default: false; then a collection does, after its grace time. */
+  readonly deleteBlobs?: boolean;
+  /** Puts a referrer of at most so many bytes into the `data` of its descriptor when referrers are listed. Default: 0, none. */
+  readonly embedReferrers?: number;
   readonly limits?: Partial<Limits>;
+  /** Lets in only who has an account: {@link parseHtpasswd}. Default: everybody. */
+  readonly accounts?: Accounts;
+  /** Asks for bearer tokens, which the server itself gives to the accounts at `/token`, instead of a password with each request. */
+  readonly tokens?: boolean;
+  /** Speaks HTTPS with this certificate. Default: HTTP. */
+  readonly tls?: Tls;
+  /** Told of each request that has come to its end. */
+  readonly onRequest?: (record: RequestRecord) => void;
+  /** What stands between the clients and the registry, the first nearest to the client: the faults of `@stowage/server/testing`. */
+  readonly layers?: readonly LayerMaker[];
   /** Told of each failure that is this side's fault, with the request line; the client only learns that there was one. */
   readonly onError?: (error: unknown, request: string) => void;
 }
 
 /** A server that is listening. */
-export interface RunningServer {
-  /** `http://HOST:PORT`, without a path. */
-  readonly url: string;
-  readonly host: string;
-  readonly port: number;
-  /** Takes no more connections, lets running requests finish, gives up open uploads. A second call waits for the first. */
+export interface RunningServer extends Listener {
+  /** Takes no more connections, lets running requests finish, leaves open uploads to the next server. A second call waits for the first. */
   close(): Promise<void>;
 }
 
-/** How long a connection may wait for its next request, in ms. Longer than clients keep one, so that they are who closes it. */
-const KEEP_ALIVE = 90_000;
-
 /**
  * Serves the distribution API (distribution-spec v1.1.1) until it is closed. Resolves when it listens; fails with `DENIED` or
- * `REGISTRY` where it cannot, and with a `TypeError` where a limit is no positive integer. There is no authentication:
- * whoever can reach the address can read, and write unless `readonly` is set.
+ * `REGISTRY` where it cannot, with `INVALID` where the certificate cannot be used, and with a `TypeError` where a limit is no
+ * positive integer. Without `accounts` whoever can reach the address can read, and write unless `readonly` is set.
  */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
   const limits = completeLimits(options.limits);
@@ -52,78 +64,74 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     uploads: new Uploads(limits),
     readonly: options.readonly ?? false,
     sparse: options.sparse ?? false,
+    deleteBlobs: options.deleteBlobs ?? false,
+    embedReferrers: options.embedReferrers ?? 0,
+    turns: new Turns(),
   };
-  const running = new Set<Exchange>();
+  const metrics = new Metrics();
+  const listeners: Listener[] = [];
+  const onError = (error: unknown, exchange: Exchange): void =>
+    options.onError?.(error, `${exchange.method} ${exchange.path}`);
+  const open = async (
+    host: string,
+    port: number,
+    answer: (exchange: Exchange) => Promise<Answer>,
+  ): Promise<Listener> => {
+    const onRequest = (exchange: Exchange): void => metrics.follow(exchange, options.onRequest);
+    const listener = await openListener({ host, port, limits, tls: options.tls, answer, onError, onRequest });
+    listeners.push(listener);
+    return listener;
+  };
+  const host = options.host ?? "127.0.0.1";
+  const direct = (exchange: Exchange): Promise<Answer> => refusing(exchange, registry, onError);
   let closing: Promise<void> | undefined;
-  const server = createServer({
-    maxHeaderSize: limits.headerSize,
-    headersTimeout: limits.stall,
-    // A large blob takes as long as it takes; who stalls is cut off by the time-out of the socket.
-    requestTimeout: 0,
-    keepAliveTimeout: KEEP_ALIVE,
-    highWaterMark: 512 * 1024,
-    noDelay: true,
-  });
-  server.maxConnections = limits.connections;
-  cutStalledClients(server, limits.stall, running);
-  server.on("request", (request: IncomingMessage, response: ServerResponse) => {
-    const exchange = new Exchange(request, response);
-    running.add(exchange);
-    if (closing !== undefined) response.shouldKeepAlive = false;
-    response.once("close", () => {
-      running.delete(exchange);
-      // After its answer a connection would stay open for the next request.
-      if (closing !== undefined) server.closeIdleConnections();
-    });
-    void handle(exchange, registry, options.onError);
-  });
-  await listen(server, options.host ?? "127.0.0.1", options.port ?? 0);
-  const { address, family, port } = server.address() as AddressInfo;
-  return {
-    url: `http://${family === "IPv6" ? `[${address}]` : address}:${port}`,
-    host: address,
-    port,
-    close: () => (closing ??= close(server, registry)),
+  const closed = new AbortController();
+  const close = async (): Promise<void> => {
+    closed.abort();
+    await Promise.all(listeners.map((listener) => listener.close()));
+    await registry.uploads.close(options.store);
   };
+  try {
+    if (!registry.readonly) await registry.uploads.restore(options.store);
+    const surroundings = {
+      registry: direct,
+      store: options.store,
+      closing: closed.signal,
+      listen: async (answer: (exchange: Exchange) => Promise<Answer>) => otherUrl(await open(host, 0, answer)),
+    };
+    const layer = inOrder([
+      ...(await Promise.all((options.layers ?? []).map((make) => make(surroundings)))),
+      ...(options.accounts === undefined ? [] : [authentication(options.accounts, options.tokens ?? false)]),
+      observed(metrics, () => registry.uploads.count, closed.signal),
+    ]);
+    const listener = await open(host, options.port ?? 0, (exchange) => layer(exchange, () => direct(exchange)));
+    return { url: listener.url, host: listener.host, port: listener.port, close: () => (closing ??= close()) };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
-async function handle(exchange: Exchange, registry: Registry, onError: ServeOptions["onError"]): Promise<void> {
-  exchange.response.setHeader("Docker-Distribution-Api-Version", "registry/2.0");
-  exchange.response.setHeader("X-Content-Type-Options", "nosniff");
+/** The answer of the registry; what fails becomes the answer that says so. */
+async function refusing(
+  exchange: Exchange,
+  registry: Registry,
+  onError: (error: unknown, exchange: Exchange) => void,
+): Promise<Answer> {
+  const always = { "Docker-Distribution-Api-Version": "registry/2.0", "X-Content-Type-Options": "nosniff" };
+  let answered: Answer;
   try {
-    await answer(exchange, registry);
+    answered = await answer(exchange, registry);
   } catch (error) {
-    if (exchange.gone) return;
     const refusal = refusalOf(error);
-    if (refusal.status >= 500) onError?.(error, `${exchange.method} ${exchange.path}`);
-    if (!exchange.response.headersSent) exchange.sendJson(refusal.status, refusal, refusal.headers);
+    if (refusal.status >= 500 && !exchange.gone && !(error instanceof ConnectionCut)) onError(error, exchange);
+    answered = refusalAnswer(refusal);
   }
+  return { ...answered, headers: { ...always, ...answered.headers } };
 }
 
-/** Closes connections on which nothing moves although it is the client's turn. Others may be quiet: the store may be busy. */
-function cutStalledClients(server: Server, stall: number, running: ReadonlySet<Exchange>): void {
-  server.setTimeout(stall, (socket: Socket) => {
-    const current = [...running].filter((exchange) => exchange.request.socket === socket);
-    if (current.some((exchange) => !exchange.waitsForClient)) socket.setTimeout(stall);
-    else socket.destroy();
-  });
-}
-
-async function listen(server: Server, host: string, port: number): Promise<void> {
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(port, host, () => {
-        server.off("error", reject);
-        resolve();
-      });
-    });
-  } catch (error) {
-    throw systemError(error, `cannot listen on ${host} port ${port}`);
-  }
-}
-
-async function close(server: Server, registry: Registry): Promise<void> {
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  await registry.uploads.close();
+/** A loopback address goes by its name: a client that compares hosts sees another one. */
+function otherUrl({ url, host, port }: Listener): string {
+  const isLoopback = isIP(host) !== 0 && (host.startsWith("127.") || host === "::1");
+  return isLoopback ? `${new URL(url).protocol}//localhost:${port}` : url;
 }

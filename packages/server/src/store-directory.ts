@@ -1,6 +1,14 @@
 import { readdir, realpath } from "node:fs/promises";
 import { join, sep } from "node:path";
-import { isOciError, isRepository, Layout, OciError, systemError, systemErrorCode } from "@stowage/layout";
+import {
+  isOciError,
+  isRepository,
+  Layout,
+  type LayoutOptions,
+  OciError,
+  systemError,
+  systemErrorCode,
+} from "@stowage/layout";
 import type { Repository, Store } from "./store.js";
 import { plainNaming, TaggedTarget } from "./tagged-target.js";
 
@@ -11,16 +19,17 @@ const LAYOUT_NAMES: ReadonlySet<string> = new Set(["blobs", "index.json", "inges
 const OPEN_LAYOUTS = 256;
 
 /**
- * A directory of layouts, one for each repository: the repository `team/app` is the layout at `team/app` below `path`.
+ * A directory of layouts, one for each repository: the repository `team/app` is the layout at `team/app` below `path`, opened
+ * with the given options.
  * No name leads out of the directory, also not through a symbolic link. Fails with `NOT_FOUND` where the directory
  * does not exist and with `INVALID` where it is a layout itself.
  */
-export async function directoryStore(path: string): Promise<Store> {
+export async function directoryStore(path: string, layouts: LayoutOptions = {}): Promise<Store> {
   const root = await realRoot(path);
   const open = new Map<string, Repository>();
 
   const repository = async (name: string, create: boolean): Promise<Repository | undefined> => {
-    const found = open.get(name) ?? (await openRepository(root, name, create));
+    const found = open.get(name) ?? (await openRepository(root, name, create, layouts));
     if (found === undefined) return undefined;
     open.delete(name);
     open.set(name, found);
@@ -30,6 +39,8 @@ export async function directoryStore(path: string): Promise<Store> {
 
   return {
     name: path,
+    // No repository has a name that begins with a dot.
+    uploadsFile: join(root, ".uploads.json"),
     repository: (name, options = {}) => repository(name, options.create === true),
     async *repositories() {
       const found: string[] = [];
@@ -50,7 +61,12 @@ async function realRoot(path: string): Promise<string> {
   throw new OciError("INVALID", `cannot serve ${path} as a directory of layouts: it is a layout itself`);
 }
 
-async function openRepository(root: string, name: string, create: boolean): Promise<Repository | undefined> {
+async function openRepository(
+  root: string,
+  name: string,
+  create: boolean,
+  layouts: LayoutOptions,
+): Promise<Repository | undefined> {
   if (
     name
       .split("/")
@@ -62,7 +78,7 @@ async function openRepository(root: string, name: string, create: boolean): Prom
   if (!(await isInside(root, name, create))) return undefined;
   const directory = join(root, name);
   try {
-    const layout = create ? await Layout.create(directory) : await Layout.open(directory);
+    const layout = create ? await Layout.create(directory, layouts) : await Layout.open(directory, layouts);
     return new TaggedTarget(name, layout, plainNaming);
   } catch (error) {
     // A directory that is no layout is no repository: it may only hold some.

@@ -1,5 +1,5 @@
-import { basename } from "node:path";
-import { type IndexedTarget, isNamed, isRepository, type Layout, OciError, refName } from "@stowage/layout";
+import { basename, join } from "node:path";
+import { isNamed, isRepository, type Layout, OciError, type Removable, refName } from "@stowage/layout";
 import type { Store } from "./store.js";
 import { splitName, TaggedTarget } from "./tagged-target.js";
 
@@ -27,6 +27,7 @@ export function layoutStore(layout: Layout, options: LayoutStoreOptions = {}): S
   const promised = new Set<string>();
   return {
     name: layout.name,
+    uploadsFile: join(layout.path, "ingest", "uploads.json"),
     async repository(name, { create = false } = {}) {
       if (create) remember(promised, name);
       if (name !== own && !promised.has(name) && !(await names(layout)).some((one) => belongsTo(one, name, own)))
@@ -48,7 +49,7 @@ export function layoutStore(layout: Layout, options: LayoutStoreOptions = {}): S
   };
 }
 
-async function names(layout: IndexedTarget): Promise<readonly string[]> {
+async function names(layout: Removable): Promise<readonly string[]> {
   return (await layout.index()).manifests.filter(isNamed).map((entry) => refName(entry) as string);
 }
 

@@ -1,7 +1,18 @@
-import type { Abortable, Bytes, Descriptor, Digest, DigestAlgorithm, PushOptions, Target } from "@stowage/layout";
+import type {
+  Abortable,
+  Bytes,
+  Descriptor,
+  Digest,
+  DigestAlgorithm,
+  PushOptions,
+  Source,
+  Target,
+} from "@stowage/layout";
 
 /** One repository of a {@link Store}. References are tags and digests, never full names. */
 export interface Repository extends Target {
+  /** What another target may link or clone content from. Default: the repository itself. */
+  readonly origin?: Source;
   /** The size in bytes of the content with this digest, or undefined where it is not there. */
   size(digest: Digest): Promise<number | undefined>;
   /** Stores bytes whose digest is not known yet. Where `bytes` fails, nothing was stored. */
@@ -12,12 +23,18 @@ export interface Repository extends Target {
   ): Promise<Descriptor>;
   /** Removes a tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */
   untag(reference: string, options?: Abortable): Promise<void>;
+  /** Removes a manifest and its tags. Fails with `NOT_FOUND` where it is not there and with `CONFLICT` where an index needs it. */
+  removeManifest(digest: Digest, options?: Abortable): Promise<void>;
+  /** Removes a blob. Fails with `NOT_FOUND` where it is not there and with `CONFLICT` where a manifest needs it. */
+  removeBlob(digest: Digest, options?: Abortable): Promise<void>;
 }
 
 /** What a server keeps its repositories in. */
 export interface Store {
   /** What this is, for messages. */
   readonly name: string;
+  /** The file in which open uploads are remembered over a restart. A store that is gone with the process has none. */
+  readonly uploadsFile?: string;
   /**
    * The repository with this name, or undefined where it is not there. With `create` it is made, or at least promised: the
    * first content written makes it. `name` is a valid repository name. Fails with `INVALID` where this store cannot hold

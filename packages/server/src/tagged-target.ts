@@ -5,7 +5,6 @@ import {
   type Descriptor,
   type Digest,
   type FetchOptions,
-  type IndexedTarget,
   isDigest,
   isNamed,
   isTag,
@@ -14,7 +13,10 @@ import {
   type Presence,
   type PushOptions,
   type ReferrersOptions,
+  type Removable,
   refName,
+  removeBlob,
+  removeManifest,
   type WriteOptions,
 } from "@stowage/layout";
 import type { Repository } from "./store.js";
@@ -31,13 +33,17 @@ export interface Naming {
 export class TaggedTarget implements Repository {
   readonly name: string;
   readonly closed = false;
-  readonly #target: IndexedTarget;
+  readonly #target: Removable;
   readonly #naming: Naming;
 
-  constructor(name: string, target: IndexedTarget, naming: Naming) {
+  constructor(name: string, target: Removable, naming: Naming) {
     this.name = name;
     this.#target = target;
     this.#naming = naming;
+  }
+
+  get origin(): Removable {
+    return this.#target;
   }
 
   async resolve(reference: string, options: Abortable = {}): Promise<Descriptor> {
@@ -61,6 +67,14 @@ export class TaggedTarget implements Repository {
 
   async untag(reference: string, options: Abortable = {}): Promise<void> {
     await this.#target.untag(await this.#existing(reference, options), options);
+  }
+
+  removeManifest(digest: Digest, options: Abortable = {}): Promise<void> {
+    return removeManifest(this.#target, digest, { ...options, goes: (name) => this.#naming.tagOf(name) !== undefined });
+  }
+
+  removeBlob(digest: Digest, options?: Abortable): Promise<void> {
+    return removeBlob(this.#target, digest, options);
   }
 
   size(digest: Digest): Promise<number | undefined> {

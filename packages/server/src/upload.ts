@@ -11,7 +11,8 @@ import {
 } from "@stowage/layout";
 import { Refusal } from "./errors.js";
 import type { Limits } from "./limits.js";
-import type { Repository } from "./store.js";
+import type { Repository, Store } from "./store.js";
+import { keepUploadRecords, takeUploadRecords, type UploadRecord } from "./upload-records.js";
 
 /** A part of an upload on its way into the store, and what to tell whoever brought it. */
 interface Part {
@@ -25,7 +26,7 @@ interface Part {
  * which stays open between them: the content is written once and is never held in memory.
  */
 export class Upload {
-  readonly id = randomUUID();
+  readonly id: string;
   readonly repositoryName: string;
   /** The bytes that have arrived. */
   size = 0;
@@ -35,17 +36,28 @@ export class Upload {
   readonly #hasher: Hasher;
   readonly #limit: number;
   readonly #abort = new AbortController();
+  /** What arrived at an earlier server, and goes into the stream first. */
+  readonly #before: Descriptor | undefined;
   #expected: Digest | undefined;
   #stored: Promise<Descriptor> | undefined;
   #give: (part: Part | undefined) => void = () => {};
   #giveUp: (reason: unknown) => void = () => {};
 
-  constructor(repositoryName: string, repository: Repository, algorithm: DigestAlgorithm, limit: number) {
+  constructor(
+    repositoryName: string,
+    repository: Repository,
+    algorithm: DigestAlgorithm,
+    limit: number,
+    record?: UploadRecord,
+  ) {
+    this.id = record?.id ?? randomUUID();
+    this.#before = record?.part;
+    this.size = record?.part?.size ?? 0;
     this.repositoryName = repositoryName;
     this.#repository = repository;
     this.#hasher = new Hasher(algorithm);
     this.#limit = limit;
-    this.#last = Date.now();
+    this.#last = record?.last ?? Date.now();
   }
 
   /** True while a request is adding to it. */
@@ -87,6 +99,19 @@ export class Upload {
     await this.#repository.push({ descriptor, open: () => this.#repository.fetch(stored) });
   }
 
+  /** Ends the stream as it is, and says how another server can go on with it. What has arrived is a blob until a collection. */
+  async suspend(): Promise<UploadRecord> {
+    const record = {
+      id: this.id,
+      repository: this.repositoryName,
+      algorithm: this.#hasher.algorithm,
+      last: this.#last,
+    };
+    if (this.#stored === undefined) return { ...record, part: this.#before };
+    this.#give(undefined);
+    return { ...record, part: await this.#stored };
+  }
+
   /** Gives it up; nothing stays behind. */
   async cancel(): Promise<void> {
     const reason = new OciError("CONFLICT", "the upload was cancelled");
@@ -117,6 +142,12 @@ export class Upload {
   }
 
   async *#bytes(first: Promise<Part | undefined>): AsyncGenerator<Uint8Array, void, undefined> {
+    if (this.#before !== undefined) {
+      for await (const chunk of this.#repository.fetch(this.#before, { signal: this.#abort.signal })) {
+        this.#hasher.update(chunk);
+        yield chunk;
+      }
+    }
     for (let part = await first; part !== undefined; ) {
       const next = this.#nextPart();
       try {
@@ -138,8 +169,8 @@ export class Upload {
   }
 
   #verify(): void {
-    const expected = this.#expected as Digest;
-    if (digestAlgorithm(expected) !== this.#hasher.algorithm) return;
+    const expected = this.#expected;
+    if (expected === undefined || digestAlgorithm(expected) !== this.#hasher.algorithm) return;
     const digest = this.#hasher.digest();
     if (digest !== expected) throw new OciError("MISMATCH", `the content has the digest ${digest}, not ${expected}`);
   }
@@ -179,17 +210,42 @@ export class Uploads {
     throw new Refusal(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload; it may have been given up after a pause");
   }
 
+  /** How many are open. */
+  get count(): number {
+    return this.#open.size;
+  }
+
   /** Forgets one that has come to its end. */
   remove(upload: Upload): void {
     this.#open.delete(upload.id);
   }
 
-  /** Gives up all of them. */
-  async close(): Promise<void> {
+  /** Goes on with those that an earlier server has left, as long as they have not been idle for too long. */
+  async restore(store: Store): Promise<void> {
+    if (store.uploadsFile === undefined) return;
+    for (const record of await takeUploadRecords(store.uploadsFile)) {
+      const isOld = Date.now() - record.last > this.#limits.uploadIdle;
+      if (isOld || this.#open.size >= this.#limits.uploads) continue;
+      const repository = await store.repository(record.repository, { create: true }).catch(() => undefined);
+      if (repository === undefined) continue;
+      const { id, algorithm } = record;
+      this.#open.set(id, new Upload(record.repository, repository, algorithm, this.#limits.blobSize, record));
+    }
+  }
+
+  /** Leaves all of them to the next server, or gives them up where the store is gone with this one. */
+  async close(store: Store): Promise<void> {
     clearInterval(this.#sweeper);
     const uploads = [...this.#open.values()];
     this.#open.clear();
-    await Promise.all(uploads.map((upload) => upload.cancel()));
+    const file = store.uploadsFile;
+    if (file === undefined) {
+      await Promise.all(uploads.map((upload) => upload.cancel()));
+      return;
+    }
+    const suspended = await Promise.allSettled(uploads.map((upload) => upload.suspend()));
+    const records = suspended.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+    await keepUploadRecords(file, records);
   }
 
   #sweep(): void {

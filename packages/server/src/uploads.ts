@@ -1,4 +1,5 @@
 import { type Digest, type DigestAlgorithm, digestAlgorithm, isOciError, mediaTypes } from "@stowage/layout";
+import type { Answer } from "./answer.js";
 import { findBlob } from "./blobs.js";
 import { Refusal } from "./errors.js";
 import { digestIn, type Exchange } from "./exchange.js";
@@ -7,41 +8,49 @@ import { findRepository, type Registry, writableRepository } from "./registry.js
 import type { Repository } from "./store.js";
 import { tooLarge, type Upload } from "./upload.js";
 
+/** How many repositories are looked through for a blob whose place the client does not name. */
+const MOUNT_SOURCES = 1000;
+
 /**
  * Opens an upload, unless the blob can be mounted (`?mount=`, with or without `from`) or comes along (`?digest=`).
  * distribution-spec v1.1.1, "Pushing blobs" and "Mounting a blob from another repository".
  */
-export async function startUpload(exchange: Exchange, registry: Registry, name: string): Promise<void> {
+export async function startUpload(exchange: Exchange, registry: Registry, name: string): Promise<Answer> {
   const { query } = exchange;
   const digest = query.has("digest") ? digestIn(query.get("digest")) : undefined;
   const mount = query.has("mount") ? digestIn(query.get("mount")) : undefined;
   const algorithm = algorithmIn(query.get("digest-algorithm") ?? "sha256");
   const repository = await writableRepository(registry, name);
   if (mount !== undefined && (await mountBlob(exchange, registry, repository, mount))) {
-    return created(exchange, name, mount);
+    return created(name, mount);
   }
   if (digest !== undefined) {
     await receiveBlob(exchange, registry, name, repository, digest);
-    return created(exchange, name, digest);
+    return created(name, digest);
   }
-  progress(exchange, registry.uploads.open(name, repository, algorithm), 202);
+  return progress(registry.uploads.open(name, repository, algorithm), 202);
 }
 
 /** Says how much of an upload has arrived. distribution-spec v1.1.1, "Pushing a blob in chunks". */
-export function uploadStatus(exchange: Exchange, registry: Registry, name: string, id: string): void {
-  progress(exchange, registry.uploads.get(name, id), 204);
+export function uploadStatus(_exchange: Exchange, registry: Registry, name: string, id: string): Answer {
+  return progress(registry.uploads.get(name, id), 204);
 }
 
 /** Adds a chunk, or with no Content-Range whatever comes, to the end of an upload. distribution-spec v1.1.1, "Pushing a blob in chunks". */
-export async function appendToUpload(exchange: Exchange, registry: Registry, name: string, id: string): Promise<void> {
+export async function appendToUpload(
+  exchange: Exchange,
+  registry: Registry,
+  name: string,
+  id: string,
+): Promise<Answer> {
   const upload = registry.uploads.get(name, id);
   checkChunk(exchange, registry, upload);
   await append(exchange, registry, upload);
-  progress(exchange, upload, 202);
+  return progress(upload, 202);
 }
 
 /** Ends an upload; the body may hold all of the blob or the last chunk. distribution-spec v1.1.1, "POST then PUT". */
-export async function finishUpload(exchange: Exchange, registry: Registry, name: string, id: string): Promise<void> {
+export async function finishUpload(exchange: Exchange, registry: Registry, name: string, id: string): Promise<Answer> {
   const upload = registry.uploads.get(name, id);
   const digest = digestIn(exchange.query.get("digest"));
   checkChunk(exchange, registry, upload);
@@ -54,15 +63,15 @@ export async function finishUpload(exchange: Exchange, registry: Registry, name:
     registry.uploads.remove(upload);
     await refusingMismatch(upload.finish(digest));
   }
-  created(exchange, name, digest);
+  return created(name, digest);
 }
 
 /** Gives an upload up. distribution-spec (after v1.1.1), "Cancel a blob upload". */
-export async function cancelUpload(exchange: Exchange, registry: Registry, name: string, id: string): Promise<void> {
+export async function cancelUpload(_exchange: Exchange, registry: Registry, name: string, id: string): Promise<Answer> {
   const upload = registry.uploads.get(name, id);
   registry.uploads.remove(upload);
   await upload.cancel();
-  exchange.send(204);
+  return { status: 204, headers: {} };
 }
 
 /** Makes a blob present that another repository has, or this one. */
@@ -72,14 +81,32 @@ async function mountBlob(
   repository: Repository,
   digest: Digest,
 ): Promise<boolean> {
-  if ((await repository.size(digest)) !== undefined) return true;
-  const from = exchange.query.get("from");
-  const source = from === null || from === "" ? undefined : await findRepository(registry, from);
-  const descriptor = source === undefined ? undefined : await findBlob(source, digest);
-  if (source === undefined || descriptor === undefined) return false;
   const { signal } = exchange;
-  await repository.push({ descriptor, open: () => source.fetch(descriptor, { signal }), origin: source }, { signal });
-  return true;
+  if ((await findBlob(repository, digest, signal)) !== undefined) return true;
+  for await (const source of mountSources(exchange, registry)) {
+    const descriptor = await findBlob(source, digest, signal);
+    if (descriptor === undefined) continue;
+    const origin = source.origin ?? source;
+    await repository.push({ descriptor, open: () => source.fetch(descriptor, { signal }), origin }, { signal });
+    return true;
+  }
+  return false;
+}
+
+/** The repository that a mount names, or, where it names none, those there are: whoever may push here may read them. */
+async function* mountSources(exchange: Exchange, registry: Registry): AsyncGenerator<Repository, void, undefined> {
+  const from = exchange.query.get("from");
+  if (from) {
+    const source = await findRepository(registry, from);
+    if (source !== undefined) yield source;
+    return;
+  }
+  let count = 0;
+  for await (const name of registry.store.repositories({ signal: exchange.signal })) {
+    if (++count > MOUNT_SOURCES) return;
+    const source = await findRepository(registry, name);
+    if (source !== undefined) yield source;
+  }
 }
 
 /** Stores a request body as the blob with this digest. With a known length it goes straight to its place. */
@@ -167,10 +194,10 @@ function progressHeaders(upload: Upload): Record<string, string> {
   };
 }
 
-function progress(exchange: Exchange, upload: Upload, status: number): void {
-  exchange.send(status, progressHeaders(upload));
+function progress(upload: Upload, status: number): Answer {
+  return { status, headers: progressHeaders(upload) };
 }
 
-function created(exchange: Exchange, name: string, digest: Digest): void {
-  exchange.send(201, { Location: `/v2/${name}/blobs/${digest}`, "Docker-Content-Digest": digest });
+function created(name: string, digest: Digest): Answer {
+  return { status: 201, headers: { Location: `/v2/${name}/blobs/${digest}`, "Docker-Content-Digest": digest } };
 }

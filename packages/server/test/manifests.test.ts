@@ -134,16 +134,6 @@ describe.each(Object.entries(stores))("manifests in a %s store", (_kind, store) 
     expect([again.status, await errorCode(again)]).toEqual([404, "MANIFEST_UNKNOWN"]);
   });
 
-  test("a manifest and a blob cannot be deleted", async () => {
-    const registry = await startRegistry({ store: await store() });
-    const { digest } = await pushArtifact(registry, "kept", { tag: "v1" });
-    for (const path of [`manifests/${digest}`, `blobs/${digest}`]) {
-      const response = await registry.request(path, { method: "DELETE" });
-      expect([response.status, await errorCode(response)]).toEqual([405, "UNSUPPORTED"]);
-    }
-    expect((await registry.request("manifests/v1")).status).toBe(200);
-  });
-
   test("a manifest that is not there is MANIFEST_UNKNOWN", async () => {
     const registry = await startRegistry({ store: await store() });
     const { digest } = await registry.pushBlob(content("not a manifest"));

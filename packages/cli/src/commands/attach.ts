@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import {
   type AttachedFile,
+  type AttachResult,
   annotationKeys,
   attach,
   createdAt,
@@ -19,6 +20,7 @@ import {
 import { type OpenOptions, withTarget } from "@stowage/registry";
 import { defineCommand, parsed, UsageError } from "../command.js";
 import {
+  elsewhereArgument,
   locationArgument,
   openOptions,
   pairsArgument,
@@ -28,6 +30,7 @@ import {
 } from "../locations.js";
 import { formatSize, printJson, printLines } from "../output.js";
 import { startProgress } from "../progress.js";
+import { withReferrersTarget } from "../referrer-options.js";
 
 export const attachCommand = defineCommand({
   command: "attach <location> [files..]",
@@ -44,7 +47,7 @@ export const attachCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withReferrersTarget(withRegistryOptions(yargs, "one"))
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
       .positional("files", {
         type: "string",
@@ -83,6 +86,11 @@ export const attachCommand = defineCommand({
         describe: `Its media type, where nothing in the layout tells it [default: ${mediaTypes.manifest}]`,
       })
       .option("tag", { type: "string", requiresArg: true, describe: "Tag the referrer itself as well" })
+      .option("config", {
+        choices: ["empty", "image"] as const,
+        default: "empty" as const,
+        describe: "What the config of the referrer is: image for registries that take nothing but container images",
+      })
       .option("created", {
         type: "string",
         requiresArg: true,
@@ -94,6 +102,8 @@ export const attachCommand = defineCommand({
     const platform = platformArgument(args.platform);
     const files = (args.files ?? []).map(fileArgument);
     const created = parsed(() => createdAt(args.created));
+    const otherTarget =
+      args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
     const annotations = pairsArgument("annotation", args.annotation);
     if (location.kind === "oci-archive" || location.kind === "docker-archive") {
       throw new UsageError("cannot attach inside an archive", {
@@ -111,15 +121,18 @@ export const attachCommand = defineCommand({
         ? resolveRoot(target, location, open).then((root) => root.descriptor)
         : findSubject(target, elsewhere, open));
       const subject = platform === undefined ? descriptor : await selectPlatform(target, descriptor, platform, open);
-      return attach(target, subject, {
-        files,
-        artifactType: args.artifactType,
-        annotations,
-        created,
-        tag: args.tag,
-        signal: context.signal,
-        onBytes,
-      });
+      const put = (into: Target): Promise<AttachResult> =>
+        attach(into, subject, {
+          files,
+          artifactType: args.artifactType,
+          annotations,
+          created,
+          tag: args.tag,
+          config: args.config,
+          signal: context.signal,
+          onBytes,
+        });
+      return otherTarget === undefined ? put(target) : withTarget(otherTarget, open, put);
     }).finally(() => progress.stop());
     if (args.json) printJson(context, result);
     else if (args.quiet) printLines(context, [result.descriptor.digest]);

@@ -15,8 +15,9 @@ import { type OpenOptions, withSource, withTarget } from "@stowage/registry";
 import { type Context, defineCommand, parsed } from "../command.js";
 import { configArguments, withConfigOptions } from "../config-options.js";
 import {
+  checkTargetCredentials,
   locationArgument,
-  openOptions,
+  openBoth,
   pairsArgument,
   platformArgument,
   resolveRoot,
@@ -37,7 +38,7 @@ export const buildCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withConfigOptions(withRegistryOptions(yargs))
+    withConfigOptions(withRegistryOptions(yargs, "both"))
       .positional("files", {
         type: "string",
         array: true,
@@ -92,7 +93,7 @@ export const buildCommand = defineCommand({
         describe: "Keep the permission bits on disk instead of 0755 and 0644",
       }),
   run: async (args, context) => {
-    const open = openOptions(args, context.signal);
+    const open = openBoth(args, context.signal);
     const created = parsed(() => createdAt(args.created));
     const layers: LayerSource[] = (args.layer ?? []).map((tar) => ({ tar }));
     const progress = startProgress(context, "building", args.quiet || args.json);
@@ -112,9 +113,10 @@ export const buildCommand = defineCommand({
     };
     const targets = args.target.map(locationArgument);
     // yargs demands at least one.
-    const destinations = targets.map((location) => destination(location, open));
-    const result = await withBase(args.base, open, (base) =>
-      buildInto(destinations as [BuildDestination], { ...options, base, layout: open.layout }),
+    checkTargetCredentials(args, targets);
+    const destinations = targets.map((location) => destination(location, open.target));
+    const result = await withBase(args.base, open.source, (base) =>
+      buildInto(destinations as [BuildDestination], { ...options, base, layout: open.target.layout }),
     ).finally(() => progress.stop());
     printResult(besideArchive(context, targets), result, targets, args);
     return 0;

@@ -17,7 +17,7 @@ export const convertCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withRegistryOptions(yargs, "one")
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
       .option("target", {
         alias: "t",

@@ -1,17 +1,33 @@
-import { type CopyReport, copy, formatLocation, formatReference, type Location } from "@stowage/layout";
-import { withTarget } from "@stowage/registry";
+import {
+  type CopyOptions,
+  type CopyReport,
+  copy,
+  copyReferrersTo,
+  formatLocation,
+  formatPlatform,
+  formatReference,
+  isAttestation,
+  type LeftOut,
+  type Location,
+  plan,
+  type TagChange,
+} from "@stowage/layout";
+import { withPlannedTarget, withTarget } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
+  checkTargetCredentials,
+  elsewhereArgument,
   locationArgument,
   type OpenedRoot,
-  openOptions,
-  platformArgument,
+  openBoth,
+  platformsArgument,
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
 import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
-import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
+import { referrersChoice, withReferrerOptions, withReferrersTarget } from "../referrer-options.js";
+import { transferOptions, uploadOptions, withTransferOptions } from "../transfer-options.js";
 
 export const copyCommand = defineCommand({
   command: ["copy <source> <target>", "cp", "push", "pull"],
@@ -19,9 +35,13 @@ export const copyCommand = defineCommand({
   examples: [
     ["$0 copy docker.io/library/alpine:3.20 oci:cache:alpine", "Pull an image, all platforms, into a layout"],
     ["$0 push oci:dist:v1 ghcr.io/acme/app:v1", "Push an image and what refers to it"],
+    [
+      "$0 copy --platform linux/amd64,linux/arm64 alpine oci:cache:alpine",
+      "Pull two platforms, with an index of these two",
+    ],
   ],
   options: (yargs) =>
-    withReferrerOptions(withRegistryOptions(yargs))
+    withReferrersTarget(withReferrerOptions(withTransferOptions(withRegistryOptions(yargs, "both"))))
       .positional("source", { type: "string", demandOption: true, describe: "The LOCATION to copy from" })
       .positional("target", {
         type: "string",
@@ -31,50 +51,58 @@ export const copyCommand = defineCommand({
       .option("platform", {
         type: "string",
         requiresArg: true,
-        describe: "Copy the image for this platform only, as OS/ARCH[/VARIANT]",
+        describe: "Copy these platforms only, as OS/ARCH[/VARIANT][,...]; of one the image without its index",
+      })
+      .option("index", {
+        choices: ["keep", "filter"] as const,
+        describe:
+          "With --platform: keep the index, with its digest and holes in it, or make a new one [default: filter for several]",
       })
       .option("referrers", {
         choices: ["all", "none"] as const,
         describe: "Whether referrers go along [default: all; none for docker-archive]",
-      })
-      .option("concurrency", {
-        type: "string",
-        requiresArg: true,
-        default: "4",
-        describe: "How many blobs move at once",
-      })
-      .option("force-recursive", {
-        type: "boolean",
-        default: false,
-        describe: "Check every blob also where the target has the manifest",
       }),
   run: (args, context) => {
-    const open = openOptions(args, context.signal);
+    const open = openBoth(args, context.signal, { upload: uploadOptions(args) });
     const target = locationArgument(args.target);
-    const concurrency = Number(args.concurrency);
-    if (!Number.isInteger(concurrency) || concurrency < 1)
-      throw new UsageError(`--concurrency ${args.concurrency} is no number of blobs`);
-    const referrers = referrersChoice(args, defaultReferrers(target));
-    return withRoot(args.source, { open, platform: platformArgument(args.platform) }, async (root) => {
-      const progress = startProgress(context, "copying", args.quiet || args.json);
+    const platforms = platformsArgument(args.platform);
+    if (args.index !== undefined && platforms.length === 0)
+      throw new UsageError("--index says what becomes of the index when --platform chooses from it; there is none");
+    const elsewhere = args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
+    checkTargetCredentials(args, elsewhere === undefined ? [target] : [target, elsewhere]);
+    const referrers = referrersChoice(args, elsewhere === undefined ? defaultReferrers(target) : "all");
+    return withRoot(args.source, { open: open.source, referrersFrom: args.referrersFrom }, async (root) => {
+      const options: CopyOptions = {
+        ...transferOptions(args, root.source, open.source.client),
+        signal: context.signal,
+        platforms,
+        index: args.index,
+        referrers,
+      };
       const tag = tagFor(target, root);
-      const report = await withTarget(target, open, (destination) =>
-        copy(root.source, destination, root.descriptor, {
-          signal: context.signal,
-          tags: tag === undefined ? [] : [tag],
-          referrers,
-          concurrency,
-          forceRecursive: args.forceRecursive,
-          onEvent: followCopy(progress),
-        }),
+      const tags = tag === undefined ? [] : [tag];
+      const title = `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`;
+      if (args.dryRun) {
+        const planned = await withPlannedTarget(target, open.target, (destination) =>
+          elsewhere === undefined
+            ? plan(root.source, destination, root.descriptor, { ...options, tags })
+            : withPlannedTarget(elsewhere, open.target, (other) =>
+                copyReferrersTo(root.source, destination, other, root.descriptor, { ...options, tags, dryRun: true }),
+              ),
+        );
+        return printReport(context, planned, args, `dry run: ${title}`);
+      }
+      const progress = startProgress(context, "copying", args.quiet || args.json);
+      const rest = { ...options, tags, onEvent: followCopy(progress) };
+      const report = await withTarget(target, open.target, (destination) =>
+        elsewhere === undefined
+          ? copy(root.source, destination, root.descriptor, rest)
+          : withTarget(elsewhere, open.target, (other) =>
+              copyReferrersTo(root.source, destination, other, root.descriptor, rest),
+            ),
       ).finally(() => progress.stop());
       // Only now: an archive is complete when it is closed.
-      return printReport(
-        besideArchive(context, [target]),
-        report,
-        args,
-        `${formatLocation(root.location)} -> ${formatLocation(withTag(target, tag))}`,
-      );
+      return printReport(besideArchive(context, [target]), report, args, title);
     });
   },
 });
@@ -104,31 +132,48 @@ function defaultReferrers(target: Location): "all" | "none" {
   return target.kind === "docker-archive" ? "none" : "all";
 }
 
-/** Prints what a copy did. The exit code is 3 where a referrer was lost on the way. */
+/** Prints what a copy did or, where nothing was done, would do. The exit code is 3 where a referrer was lost on the way. */
 export function printReport(
   context: Context,
   report: CopyReport,
-  args: { json: boolean; quiet: boolean },
+  args: { json: boolean; quiet: boolean; dryRun?: boolean },
   title: string,
 ): ExitCode {
   for (const { path, error } of report.failures)
     note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
   if (args.json) printJson(context, report);
   else if (args.quiet) printLines(context, [report.descriptor.digest]);
-  else printLines(context, [title, ...reportLines(report)]);
+  else printLines(context, [title, ...reportLines(report, args.dryRun)]);
   return report.failures.length > 0 ? 3 : 0;
 }
 
-/** The digest, and what moved. */
-export function reportLines(report: CopyReport): string[] {
-  const moved = [`${report.written} written`, `${report.present} present`];
-  if (report.mounted > 0) moved.push(`${report.mounted} mounted`);
-  if (report.linked > 0) moved.push(`${report.linked} linked`);
+/** The digest, and what moved or, where nothing was done, would move. */
+export function reportLines(report: CopyReport, dryRun = false): string[] {
+  const [written, mounted, linked] = dryRun ? ["to write", "to mount", "to link"] : ["written", "mounted", "linked"];
+  const moved = [`${report.written} ${written}`, `${report.present} present`];
+  if (report.mounted > 0) moved.push(`${report.mounted} ${mounted}`);
+  if (report.linked > 0) moved.push(`${report.linked} ${linked}`);
   const { found, copied } = report.referrers;
   const referrers = found === copied ? count(found, "referrer") : `${copied} of ${count(found, "referrer")}`;
   return [
     `  digest    ${report.descriptor.digest}`,
-    `  content   ${moved.join(", ")}; ${formatSize(report.bytes)} moved`,
+    `  content   ${moved.join(", ")}; ${formatSize(report.bytes)} ${dryRun ? "to move" : "moved"}`,
     `  referrers ${referrers}`,
+    ...report.tagged.filter(({ change }) => dryRun || change === "moved").map((tag) => `  tag       ${tagLine(tag)}`),
+    ...leftOutLines(report.leftOut),
   ];
+}
+
+function tagLine({ tag, change, before }: TagChange): string {
+  return `${tag} ${change}${change === "moved" ? ` from ${before}` : ""}`;
+}
+
+function leftOutLines({ platforms, external, referrers }: LeftOut): string[] {
+  const lines: string[] = [];
+  const images = platforms.filter((one) => !isAttestation(one));
+  const names = images.map(({ platform, digest }) => (platform === undefined ? digest : formatPlatform(platform)));
+  if (names.length > 0) lines.push(`  left out  ${names.join(", ")}`);
+  if (referrers.length > 0) lines.push(`  left out  ${count(referrers.length, "referrer")} of the index as it was`);
+  for (const { digest, urls } of external) lines.push(`  left out  ${digest}, which lies at ${urls?.[0]}`);
+  return lines;
 }

@@ -21,7 +21,7 @@ export const inspectCommand = defineCommand({
     ["$0 inspect alpine:3.20 --platform linux/arm64 --raw", "The manifest for one platform, byte for byte"],
   ],
   options: (yargs) =>
-    withReferrerOptions(withRegistryOptions(yargs))
+    withReferrerOptions(withRegistryOptions(yargs, "one"))
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
       .option("platform", {
         type: "string",
@@ -34,7 +34,7 @@ export const inspectCommand = defineCommand({
     const referrers = referrerFilter(args);
     return withRoot(
       args.location,
-      { open, platform: platformArgument(args.platform) },
+      { open, platform: platformArgument(args.platform), referrersFrom: args.referrersFrom },
       async ({ source, descriptor }): Promise<ExitCode> => {
         if (args.raw) context.out.write((await readManifest(source, descriptor, open)).bytes);
         else {

@@ -1,4 +1,12 @@
-import { formatUnrepaired, Layout, type RepairReport, repair, type Source } from "@stowage/layout";
+import {
+  formatUnrepaired,
+  isOciError,
+  Layout,
+  OciError,
+  type RepairReport,
+  repair,
+  type Source,
+} from "@stowage/layout";
 import { openSource } from "@stowage/registry";
 import { type Context, defineCommand, type ExitCode } from "../command.js";
 import { layoutArgument, locationArgument, openOptions, withRegistryOptions } from "../locations.js";
@@ -13,7 +21,7 @@ export const repairCommand = defineCommand({
     ["$0 repair oci:dist --from oci:mirror --from oci-archive:backup.tar", "From the first of several that has it"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withRegistryOptions(yargs, "one")
       .positional("layout", { type: "string", demandOption: true, describe: "The layout: DIR or oci:DIR" })
       .option("from", {
         type: "string",
@@ -25,7 +33,7 @@ export const repairCommand = defineCommand({
   run: async (args, context) => {
     const open = openOptions(args, context.signal);
     const locations = args.from.map(locationArgument);
-    const layout = await Layout.open(layoutArgument(args.layout));
+    const layout = await openDamaged(layoutArgument(args.layout));
     const progress = startProgress(context, "checking", args.quiet || args.json);
     const closing: (() => Promise<void>)[] = [];
     try {
@@ -50,6 +58,19 @@ export const repairCommand = defineCommand({
     }
   },
 });
+
+/** Opens the layout. Where what is damaged is what says what it holds, nobody else can tell that for sure. */
+async function openDamaged(path: string): Promise<Layout> {
+  try {
+    return await Layout.open(path);
+  } catch (error) {
+    if (!isOciError(error, "INVALID")) throw error;
+    throw new OciError("INVALID", error.message, {
+      cause: error,
+      hint: `Only content is repaired. Put back oci-layout and index.json from a backup and run this again, or copy from another LOCATION with: stowage copy LOCATION oci:${path}-new:TAG`,
+    });
+  }
+}
 
 function printReport(context: Context, report: RepairReport, quiet: boolean): void {
   const { layout, checked, repaired, unrepaired } = report;

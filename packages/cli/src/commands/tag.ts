@@ -15,7 +15,7 @@ export const tagCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withRegistryOptions(yargs, "one")
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
       .positional("tags", { type: "string", array: true, demandOption: true, describe: "The tags" }),
   run: async (args, context) => {
@@ -45,7 +45,7 @@ export const untagCommand = defineCommand({
     ["$0 untag localhost:5000/app:old", "Remove a tag from a registry that allows it"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs).positional("location", {
+    withRegistryOptions(yargs, "one").positional("location", {
       type: "string",
       demandOption: true,
       describe: "The LOCATION with the tag",

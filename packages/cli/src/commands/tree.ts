@@ -24,7 +24,7 @@ export const treeCommand = defineCommand({
     ["$0 tree oci:dist:v1 --chain --latest", "What was attached last, of each kind, in the order of time"],
   ],
   options: (yargs) =>
-    withReferrerOptions(withRegistryOptions(yargs))
+    withReferrerOptions(withRegistryOptions(yargs, "one"))
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION" })
       .option("platform", {
         type: "string",
@@ -41,7 +41,7 @@ export const treeCommand = defineCommand({
     const referrers = referrerFilter(args);
     return withRoot(
       args.location,
-      { open, platform: platformArgument(args.platform) },
+      { open, platform: platformArgument(args.platform), referrersFrom: args.referrersFrom },
       async ({ source, descriptor }): Promise<ExitCode> => {
         const root = await tree(source, descriptor, { signal: context.signal, referrers });
         if (args.chain) {

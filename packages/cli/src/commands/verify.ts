@@ -26,7 +26,7 @@ export const verifyCommand = defineCommand({
     ["$0 verify oci:cache --full --sparse", "Unpack the layers as well, and let content be missing"],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs)
+    withRegistryOptions(yargs, "one")
       .positional("location", {
         type: "string",
         demandOption: true,

@@ -1,6 +1,6 @@
 import { type Abortable, Hasher, OciError, type Source, type TarReadHeader } from "@stowage/layout";
 import { compareBytewise } from "../bytewise-order.js";
-import { entryParts, entryPath } from "../entry-path.js";
+import { entryParts, entryPath, isNested, leadsOut, MAXIMUM_LINKS, quoted, tooManyLinks } from "../entry-path.js";
 import type { Image } from "../image.js";
 import { type ReadLayersOptions, readLayers } from "../read-layers.js";
 import { readTar, type TarReadEntry } from "../tar-reader.js";
@@ -24,8 +24,6 @@ interface Node {
   /** Of a directory. */
   readonly children?: Map<string, Node>;
 }
-
-const MAXIMUM_LINKS = 40;
 
 /**
  * The files of an image, in memory, as {@link unpack} would make them, without their contents. The rules are those of
@@ -92,9 +90,10 @@ export class ImageFiles {
     if (name === undefined && header.type !== "directory")
       throw this.#refused(header, `makes the root of the image a ${header.type}`);
     const digest = options.digests === true && header.type === "file" ? await digestOf(body) : undefined;
-    const file = header.type === "hardlink" ? this.#linked(header) : this.#fileOf(header, entry, digest);
+    const target = header.type === "hardlink" ? this.#findTarget(header) : undefined;
+    const file = target?.node.file ?? this.#fileOf(header, entry, digest);
     if (name === undefined) this.#root.file = file;
-    else this.#put(path.parts.slice(0, -1), name, header, file, options);
+    else this.#put(path.parts.slice(0, -1), name, header, file, { ...options, target: target?.path ?? "" });
   }
 
   #put(
@@ -102,13 +101,20 @@ export class ImageFiles {
     name: string,
     header: TarReadHeader,
     file: Node["file"],
-    options: ImageFilesOptions,
+    options: ImageFilesOptions & { readonly target: string },
   ): void {
-    const into = (this.#walk(parents, { make: true }) as Found).node.children as Map<string, Node>;
+    const parent = this.#walk(parents, { make: true }) as Found;
+    const into = parent.node.children as Map<string, Node>;
     const known = into.get(name);
     const isDirectory = file.type === "directory";
     if (known?.mark === this.#layer && !(isDirectory && known.children !== undefined) && !options.allowDuplicates)
-      throw this.#refused(header, "stands in it twice", "The last of them can be let win, as other tools do.");
+      throw this.#refused(
+        header,
+        "stands in it twice",
+        "--allow-duplicates lets the last of them win, as other tools do.",
+      );
+    if (header.type === "hardlink" && isNested(options.target, join(parent.path, name)))
+      throw this.#refused(header, "is a hard link to what it takes the place of");
     if (isDirectory && known?.children !== undefined) {
       known.file = file;
       known.mark = this.#layer;
@@ -140,16 +146,18 @@ export class ImageFiles {
     };
   }
 
-  /** The file that a hard link means, which is the same object for all its names. */
-  #linked(header: TarReadHeader): Node["file"] {
+  /** The file that a hard link means; what it is like is the same object for all its names. */
+  #findTarget(header: TarReadHeader): Found {
     const parts = entryParts(header.linkname ?? "", this.#what);
-    const found = parts.length === 0 ? undefined : this.#walk(parts.slice(0, -1), {});
-    const node = found?.node.children?.get(parts.at(-1) as string);
-    const to = JSON.stringify(header.linkname ?? "");
-    if (node === undefined) throw this.#refused(header, `is a hard link to ${to}, which is not there`);
+    const parent = parts.length === 0 ? undefined : this.#walk(parts.slice(0, -1), {});
+    const name = parts.at(-1) as string;
+    const node = parent?.node.children?.get(name);
+    const to = quoted(header.linkname ?? "");
+    if (parent === undefined || node === undefined)
+      throw this.#refused(header, `is a hard link to ${to}, which is not there`);
     if (node.file.type !== "file" && node.file.type !== "symlink")
       throw this.#refused(header, `is a hard link to ${to}, which is no file`);
-    return node.file;
+    return { path: join(parent.path, name), node };
   }
 
   #takeAway(kind: "whiteout" | "opaque", parts: readonly string[]): void {
@@ -183,41 +191,34 @@ export class ImageFiles {
   /** Follows a path, and the links on the way; with `last` also one at its end. */
   #walk(parts: readonly string[], how: { make?: boolean; clamp?: boolean; last?: boolean }): Found | undefined {
     const trail: Found[] = [{ path: "", node: this.#root }];
-    const pending = parts.map((name) => ({ name, linked: false })).reverse();
-    const escapes = (): OciError =>
-      new OciError(
-        "INVALID",
-        `${this.#what}: ${JSON.stringify(parts.join("/"))} leads through a symbolic link out of the image or to no directory in it`,
-      );
+    const pending = parts.map((name) => ({ name, linked: "" })).reverse();
     let links = 0;
     for (let part = pending.pop(); part !== undefined; part = pending.pop()) {
       const { name, linked } = part;
       if (name === "" || name === ".") continue;
       if (name === "..") {
         if (trail.length > 1) trail.pop();
-        else if (how.clamp !== true) throw escapes();
+        else if (how.clamp !== true) throw leadsOut(this.#what, parts, linked);
         continue;
       }
       const above = trail.at(-1) as Found;
       let child = above.node.children?.get(name);
       if (child?.file.type === "symlink") {
-        if (++links > MAXIMUM_LINKS) {
-          if (how.clamp) throw new OciError("INVALID", `too many symbolic links on the way to ${parts.join("/")}`);
-          throw escapes();
-        }
+        if (++links > MAXIMUM_LINKS) throw tooManyLinks(how.clamp ? "the image" : this.#what, parts);
         const target = child.file.linkname ?? "";
         if (target.startsWith("/")) trail.length = 1;
+        const via = join(above.path, name);
         pending.push(
           ...target
             .split("/")
-            .map((next) => ({ name: next, linked: true }))
+            .map((next) => ({ name: next, linked: via }))
             .reverse(),
         );
         continue;
       }
       const isEnd = pending.length === 0 && how.last === true;
       if (child === undefined || (child.children === undefined && !isEnd)) {
-        if (linked && how.clamp !== true) throw escapes();
+        if (linked !== "" && how.clamp !== true) throw leadsOut(this.#what, parts, linked);
         if (how.make !== true) return undefined;
         if (child?.mark === this.#layer)
           throw new OciError(
@@ -233,7 +234,7 @@ export class ImageFiles {
   }
 
   #refused(header: TarReadHeader, problem: string, hint?: string): OciError {
-    return new OciError("INVALID", `${this.#what}: ${JSON.stringify(header.name)} ${problem}`, { hint });
+    return new OciError("INVALID", `${this.#what}: ${quoted(header.name)} ${problem}`, { hint });
   }
 }
 

@@ -13,7 +13,11 @@ import { recompress } from "./recompress.js";
 import { rewriteLayers } from "./rewrite-layers.js";
 import { type LayerRange, rangeOf, squash } from "./squash.js";
 
-/** What to change in an image. The steps are taken in this order, each on what those before it made. */
+/**
+ * What to change in an image, one step on what those before it made: layers are dropped and replaced, the base is exchanged,
+ * layers are added, squashed and flattened; files are left out and get their times; layers are compressed; then come the
+ * config, the media types and the annotations.
+ */
 export interface ImageChanges extends LayerEdits, ConfigEdits {
   /** After layers are dropped and replaced, before others are added. */
   readonly rebase?: Rebase | undefined;

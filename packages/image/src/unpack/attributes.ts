@@ -48,7 +48,7 @@ export async function setAttributes(
       `cannot set extended attributes: ${missing ? "there is no setfattr here" : error}`,
       {
         cause: error,
-        hint: "It comes with the package attr; without it they can be skipped.",
+        hint: "It comes with the package attr.",
       },
     );
   }

@@ -28,7 +28,7 @@ export function prepareDestination(directory: string, force: boolean): Destinati
     const isNew = readdirSync(path).length === 0;
     if (!isNew && !force)
       throw new OciError("CONFLICT", `cannot unpack into ${directory}: there is something in it`, {
-        hint: "Name a directory that does not exist, or force the image onto what is there.",
+        hint: "Name a directory that does not exist; --force puts the image on top of what is there.",
       });
     return { path, isNew, commit: () => {}, abandon: (clear) => isNew && clear() };
   } catch (error) {

@@ -120,7 +120,7 @@ export class FileWriter {
       const owner = this.#owner(header, what);
       if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
       fchmodSync(fd, header.mode);
-      futimesSync(fd, header.mtime, header.mtime);
+      futimesSync(fd, timeOf(header), timeOf(header));
     } finally {
       closeSync(fd);
     }
@@ -136,7 +136,7 @@ export class FileWriter {
     symlinkSync(encodeTarName(linkname), path);
     const owner = this.#owner(header, what);
     if (owner !== undefined) lchownSync(path, owner.uid, owner.gid);
-    lutimesSync(path, header.mtime, header.mtime);
+    lutimesSync(path, timeOf(header), timeOf(header));
     this.#made(join(directory.path, name), header);
   }
 
@@ -159,7 +159,7 @@ export class FileWriter {
     const owner = this.#owner(header, what);
     if (owner !== undefined) lchownSync(path, owner.uid, owner.gid);
     chmodSync(path, header.mode);
-    utimesSync(path, header.mtime, header.mtime);
+    utimesSync(path, timeOf(header), timeOf(header));
     this.#made(join(directory.path, name), header);
   }
 
@@ -201,14 +201,21 @@ export class FileWriter {
   }
 }
 
-function setDirectory({ fd, base }: OpenDirectory, { owner, mode, mtime }: DirectoryAttributes): void {
+function setDirectory({ fd, base }: OpenDirectory, attributes: DirectoryAttributes): void {
+  const { owner, mode } = attributes;
+  const time = timeOf(attributes);
   if (fd >= 0) {
     if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
     if (mode !== undefined) fchmodSync(fd, mode);
-    futimesSync(fd, mtime, mtime);
+    futimesSync(fd, time, time);
     return;
   }
   if (owner !== undefined) chownSync(base, owner.uid, owner.gid);
   if (mode !== undefined) chmodSync(base, mode);
-  utimesSync(base, mtime, mtime);
+  utimesSync(base, time, time);
+}
+
+/** Node takes a negative number for "now", but not a text. */
+function timeOf({ mtime }: { readonly mtime: number }): number | string {
+  return mtime < 0 ? String(mtime) : mtime;
 }

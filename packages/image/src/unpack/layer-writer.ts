@@ -1,5 +1,5 @@
 import { type Abortable, OciError, systemError, systemErrorCode, type TarReadHeader } from "@stowage/layout";
-import { entryParts, entryPath } from "../entry-path.js";
+import { entryParts, entryPath, isNested, quoted } from "../entry-path.js";
 import type { TarReadEntry } from "../tar-reader.js";
 import { FileWriter, type FileWriterOptions, type Written } from "./file-writer.js";
 import { join, type Keeping, type OpenDirectory, RootDirectory, release, statusOf } from "./root-directory.js";
@@ -74,7 +74,7 @@ export class LayerWriter {
       try {
         await this.#add(entry);
       } catch (error) {
-        throw systemError(error, `${what}: cannot unpack ${JSON.stringify(entry.header.name)}`);
+        throw systemError(error, `${what}: cannot unpack ${quoted(entry.header.name)}`);
       }
     }
   }
@@ -144,8 +144,9 @@ export class LayerWriter {
     header: TarReadHeader,
     target: { readonly directory: OpenDirectory; readonly name: string },
   ): void {
-    if (join(directory.path, name) === join(target.directory.path, target.name))
-      throw this.#refused(header, "is a hard link to itself");
+    const to = join(target.directory.path, target.name);
+    if (isNested(to, join(directory.path, name)))
+      throw this.#refused(header, "is a hard link to what it takes the place of");
     this.#make(directory, name, header, () => this.#files.makeHardlink(directory, name, target));
   }
 
@@ -153,7 +154,7 @@ export class LayerWriter {
     if (!isSpecial(header)) throw this.#refused(header, "is of a kind that is not known");
     const choice = this.#options.specialFiles ?? "refuse";
     if (choice === "refuse")
-      throw this.#refused(header, `is a ${header.type}`, "Devices and FIFOs can be skipped or, by root, created.");
+      throw this.#refused(header, `is a ${header.type}`, "--special-files skip leaves devices and FIFOs out.");
     this.#clearWay(directory, name, header);
     if (choice === "create") this.#files.makeSpecial(directory, name, header, this.#what);
     else this.#files.written.skipped.push(`/${join(directory.path, name)}`);
@@ -181,7 +182,7 @@ export class LayerWriter {
     const name = parts.at(-1);
     const directory = name === undefined ? undefined : this.#root.enter(parts.slice(0, -1), { what: this.#what });
     const status = directory === undefined ? undefined : statusOf(directory, name as string);
-    const to = JSON.stringify(header.linkname ?? "");
+    const to = quoted(header.linkname ?? "");
     if (status === undefined) throw this.#refused(header, `is a hard link to ${to}, which is not there`);
     if (!status.isFile() && !status.isSymbolicLink())
       throw this.#refused(header, `is a hard link to ${to}, which is no file`);
@@ -218,11 +219,15 @@ export class LayerWriter {
     const mark = this.#marks.get(at);
     if (mark === undefined || (mark !== "entry" && header.type === "directory")) return;
     if (this.#options.allowDuplicates !== true)
-      throw this.#refused(header, "stands in it twice", "The last of them can be let win, as other tools do.");
+      throw this.#refused(
+        header,
+        "stands in it twice",
+        "--allow-duplicates lets the last of them win, as other tools do.",
+      );
     this.#marks.delete(at);
   }
 
   #refused(header: TarReadHeader, problem: string, hint?: string): OciError {
-    return new OciError("INVALID", `${this.#what}: ${JSON.stringify(header.name)} ${problem}`, { hint });
+    return new OciError("INVALID", `${this.#what}: ${quoted(header.name)} ${problem}`, { hint });
   }
 }

@@ -12,6 +12,7 @@ import {
   unlinkSync,
 } from "node:fs";
 import { decodeTarName, encodeTarName, OciError } from "@stowage/layout";
+import { leadsOut, MAXIMUM_LINKS, tooManyLinks } from "../entry-path.js";
 
 /** A directory that is held open. What is in it is reached through it, not through its path. */
 export interface OpenDirectory {
@@ -46,8 +47,6 @@ export interface Keeping {
 /** Removes everything. */
 const NOTHING: Keeping = { has: () => false };
 
-/** As many links as Linux follows in one path. */
-const MAXIMUM_LINKS = 40;
 /** Linux shows an open directory here under a name that leads to it wherever it has gone meanwhile. */
 const HELD = "/proc/self/fd";
 const canHold = existsSync(HELD);
@@ -85,7 +84,7 @@ export class RootDirectory {
       const { name, linked } = part;
       if (name === "" || name === ".") continue;
       if (name === "..") {
-        if (depth === 0) throw escapes(entering.what, parts, linked);
+        if (depth === 0) throw leadsOut(entering.what, parts, linked);
         depth--;
         continue;
       }
@@ -96,12 +95,11 @@ export class RootDirectory {
         continue;
       }
       if (child === undefined) {
-        if (linked !== "") throw escapes(entering.what, parts, linked);
+        if (linked !== "") throw leadsOut(entering.what, parts, linked);
         return undefined;
       }
       if (entering.withoutLinks === true) return undefined;
-      if (++links > MAXIMUM_LINKS)
-        throw new OciError("INVALID", `${entering.what}: too many symbolic links on the way to ${quoted(parts)}`);
+      if (++links > MAXIMUM_LINKS) throw tooManyLinks(entering.what, parts);
       if (child.startsWith("/")) depth = 0;
       const via = join(above.path, name);
       pending.push(
@@ -226,15 +224,4 @@ function hold(location: string | Buffer, path: string): OpenDirectory {
   }
   if (!lstatSync(location).isDirectory()) throw new OciError("CONFLICT", `/${path} was replaced while it was in use`);
   return { path, fd: -1, base: String(location) };
-}
-
-function escapes(what: string, parts: readonly string[], link: string): OciError {
-  return new OciError(
-    "INVALID",
-    `${what}: ${quoted(parts)} leads through the symbolic link /${link} out of the image or to no directory in it`,
-  );
-}
-
-function quoted(parts: readonly string[]): string {
-  return JSON.stringify(parts.join("/"));
 }

@@ -33,7 +33,7 @@ export function makeSpecial(location: string | Buffer, header: TarReadHeader, wh
       `${shown} cannot be made: ${missing ? "there is no mknod here" : text}`,
       {
         cause: error,
-        hint: "Devices take root; they can be skipped instead.",
+        hint: "It takes root; --special-files skip leaves devices and FIFOs out.",
       },
     );
   }

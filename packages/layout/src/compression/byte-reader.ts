@@ -43,9 +43,16 @@ export class ByteReader {
     }
   }
 
-  /** Passes over `size` bytes. */
+  /** Passes over `size` bytes. Fails with `INVALID` where there are fewer. */
   async skip(size: number): Promise<void> {
     for await (const _ of this.until(this.position + size));
+  }
+
+  /** Passes over `size` bytes, or those there are. */
+  async skipAny(size: number): Promise<void> {
+    const end = this.position + size;
+    while (this.position < end && (await this.fill()))
+      this.#give(Math.min(end - this.position, this.#chunk.byteLength));
   }
 
   /** Forgets the chunk at hand. */

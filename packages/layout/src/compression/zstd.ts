@@ -18,7 +18,8 @@ const CHUNK = 256 * 1024;
 /**
  * The content of a zstd stream, of however many frames, with Node's own decompressor where it has one (22.15 and later)
  * and with fzstd elsewhere. Fails with `INVALID` where it is damaged or cut off, with `LIMIT` where it asks for more than
- * 128 MiB of memory, with `UNSUPPORTED` where it needs a dictionary; `what` names it in the message. RFC 8878.
+ * 128 MiB of memory, with `UNSUPPORTED` where it needs a dictionary; `what` names it in the message. The checksums inside
+ * of it are not relied on: whoever reads a layer has its digest. RFC 8878.
  */
 export async function* unzstd(
   bytes: Bytes,

@@ -74,7 +74,7 @@ export function isVerifiable(digest: Digest): boolean {
 /** A running digest: feed it with `update`, read it once with `digest`. */
 export class Hasher {
   readonly algorithm: DigestAlgorithm;
-  readonly #hash: Hash;
+  #hash: Hash;
 
   constructor(algorithm: DigestAlgorithm = "sha256") {
     this.algorithm = algorithm;
@@ -90,6 +90,13 @@ export class Hasher {
 
   update(chunk: Uint8Array): void {
     this.#hash.update(chunk);
+  }
+
+  /** Another one that has been fed the same; from here on each goes its own way. */
+  copy(): Hasher {
+    const copy = new Hasher(this.algorithm);
+    copy.#hash = this.#hash.copy();
+    return copy;
   }
 
   digest(): Digest {

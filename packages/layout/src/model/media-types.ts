@@ -40,6 +40,17 @@ export function isImageConfigType(mediaType: string): boolean {
   return mediaType === mediaTypes.config || mediaType === mediaTypes.dockerConfig;
 }
 
+/**
+ * True for the layers that their makers do not let others distribute. Only the type says so, never that there are `urls`.
+ * image-spec v1.1.1, layer.md "Non-Distributable Layers".
+ */
+export function isForeignLayerType(mediaType: string): boolean {
+  return (
+    /^application\/vnd\.oci\.image\.layer\.nondistributable\.v1\.tar(?:\+[a-z0-9]+)?$/.test(mediaType) ||
+    /^application\/vnd\.docker\.image\.rootfs\.foreign\.diff\.tar(?:\.[a-z0-9]+)?$/.test(mediaType)
+  );
+}
+
 /** The manifest types a client asks for, in one Accept header. distribution-spec v1.1.1, "Pulling manifests". */
 export const acceptedManifestTypes: readonly string[] = [
   mediaTypes.manifest,
@@ -57,8 +68,20 @@ export const annotationKeys = {
   baseName: "org.opencontainers.image.base.name",
   baseDigest: "org.opencontainers.image.base.digest",
   containerdName: "io.containerd.image.name",
+  /** On an index from which platforms were left out: the digest it had with all of them. */
+  filteredFrom: "dev.stowage.index.filtered-from",
   /** olareg's mark on a response index. */
   olaregSubject: "org.olareg.referrer.subject",
   /** olareg's mark on an index.json whose referrers are kept its way. */
   olaregConvert: "org.olareg.referrer.convert",
+  /** The keys of image-spec pull request 1171: on a list of referrers or, in its other reading, on a referrer itself. */
+  proposedSubject: "org.opencontainers.image.referrer.subject",
+  proposedConvert: "org.opencontainers.image.referrer.convert",
+  /** What an entry is for the image of the same name, as `cosign save` and hauler write it. */
+  kind: "kind",
+  haulerSubject: "hauler.dev/subject-digest",
+  containerdSubject: "io.containerd.manifest.subject",
+  /** BuildKit's mark on an attestation among the children of an index, and the sibling it attests. */
+  referenceType: "vnd.docker.reference.type",
+  referenceDigest: "vnd.docker.reference.digest",
 } as const;

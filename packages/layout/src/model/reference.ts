@@ -92,9 +92,9 @@ export function referrersTag(digest: Digest): string {
   return `${clean(digest.slice(0, colon), 32)}-${clean(digest.slice(colon + 1), 64)}`;
 }
 
-/** True for a tag that only carries the referrers list of a sha256 or sha512 digest. */
+/** True for a tag that only carries the referrers list of a sha256 or sha512 digest, the latter also as oras writes it: not cut off. */
 export function isReferrersTag(tag: string): boolean {
-  return /^sha(?:256|512)-[0-9a-f]{64}$/.test(tag);
+  return /^sha(?:256|512)-[0-9a-f]{64}$|^sha512-[0-9a-f]{128}$/.test(tag);
 }
 
 function refuse(text: string, problem: string, hint?: string): OciError {

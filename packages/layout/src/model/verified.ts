@@ -32,11 +32,16 @@ export async function* verified(
   }
   const digest = hasher.digest();
   if (digest !== descriptor.digest) {
-    throw new OciError("MISMATCH", `${where} has the digest ${digest}`, {
-      hint: "The content was damaged or replaced. Fetch it again from where it came.",
-    });
+    throw damaged(where, digest);
   }
   if (held !== undefined) yield held;
+}
+
+/** The error for content that has another digest than it should. */
+export function damaged(where: string, digest: string): OciError {
+  return new OciError("MISMATCH", `${where} has the digest ${digest}`, {
+    hint: "The content was damaged or replaced. Fetch it again from where it came.",
+  });
 }
 
 /** All bytes of `stream` in one piece. Fails with `LIMIT` as soon as there are more than `limit` bytes. */

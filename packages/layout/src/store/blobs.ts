@@ -1,24 +1,18 @@
 import { randomBytes } from "node:crypto";
-import { type FileHandle, lstat, mkdir, open, utimes } from "node:fs/promises";
+import { type FileHandle, lstat, open, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, digestAlgorithm, digestEncoded, Hasher, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
-import { verified } from "../model/verified.js";
+import { damaged, verified } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { type Cloned, cloneFile } from "./clone.js";
-import {
-  inLargeChunks,
-  openRegularFile,
-  readAtOnce,
-  readChunks,
-  removeFile,
-  replaceFile,
-  untilAborted,
-  writeFully,
-} from "./files.js";
+import { makeDirectory, openRegularFile, readAtOnce, readChunks, removeFile, replaceFile } from "./files.js";
+import { type HashOptions, hashFile } from "./hash-threads.js";
+import { checkArrived, fetchPartially, WORTH_KEEPING } from "./partial-blob.js";
 import { processMark } from "./process.js";
+import { writeStream } from "./write-stream.js";
 
 /** After this time, in ms, a blob that a writer counts on is marked as used anew. Far below any sensible grace time of a collection. */
 const REFRESH_AFTER = 60_000;
@@ -36,6 +30,8 @@ function isContentOf(bytes: Uint8Array, digest: Digest): boolean {
 export interface StoreOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((count: number) => void) | undefined;
+  /** The bytes from an offset on, where what arrived before a failure is to be kept for the next time. */
+  readonly openFrom?: ((offset: number) => Bytes) | undefined;
 }
 
 /**
@@ -57,6 +53,11 @@ export class BlobDirectory {
 
   get ingest(): string {
     return join(this.root, "ingest");
+  }
+
+  /** The path of the lock of the layout. */
+  get lock(): string {
+    return join(this.ingest, "lock");
   }
 
   /** The path of a blob. Only a {@link Digest} makes one, so it cannot leave the directory. */
@@ -104,37 +105,18 @@ export class BlobDirectory {
     }
   }
 
-  /**
-   * Removes the blob unless it was claimed or written after `time` (ms since 1970). It is taken aside first and looked at
-   * again: a claim either came before, and is seen, or finds nothing. Returns what was there, or undefined.
-   */
-  async remove(
-    digest: Digest,
-    time: number,
-  ): Promise<{ readonly size: number; readonly removed: boolean } | undefined> {
-    const path = this.path(digest);
-    const aside = this.temporary();
-    try {
-      const { size, mtimeMs } = await lstat(path);
-      if (mtimeMs > time) return { size, removed: false };
-      await replaceFile(path, aside);
-      if ((await lstat(aside)).mtimeMs > time) {
-        await replaceFile(aside, path);
-        return { size, removed: false };
-      }
-      await removeFile(aside);
-      return { size, removed: true };
-    } catch (error) {
-      if (systemErrorCode(error) === "ENOENT") return undefined;
-      throw systemError(error, `cannot remove ${path}`);
-    }
-  }
-
   /** The verified content of a blob of a few kilobytes, or undefined where it is larger, absent or damaged; {@link read} says which. */
   readSmall(descriptor: Descriptor): Uint8Array | undefined {
     if (descriptor.size > SMALL || !isVerifiable(descriptor.digest)) return undefined;
     const bytes = readAtOnce(this.path(descriptor.digest), descriptor.size);
-    return bytes !== undefined && isContentOf(bytes, descriptor.digest) ? bytes : undefined;
+    return bytes?.byteLength === descriptor.size && isContentOf(bytes, descriptor.digest) ? bytes : undefined;
+  }
+
+  /** As {@link readSmall}, whatever size a descriptor claims. */
+  peek(digest: Digest): Uint8Array | undefined {
+    if (!isVerifiable(digest)) return undefined;
+    const bytes = readAtOnce(this.path(digest), SMALL);
+    return bytes !== undefined && isContentOf(bytes, digest) ? bytes : undefined;
   }
 
   /** The verified content; from an offset only its length is checked. */
@@ -155,6 +137,21 @@ export class BlobDirectory {
     }
   }
 
+  /** As reading all of it with {@link read}, with the hash taken by another thread. */
+  async check({ digest, size: declared }: Descriptor, options: HashOptions): Promise<void> {
+    const path = await this.#allowed.follow(this.path(digest));
+    const { handle, size } = await openRegularFile(path);
+    try {
+      if (size !== declared)
+        throw new OciError("MISMATCH", `${digest} at ${path} has ${size} bytes; its descriptor says ${declared}`);
+      const hasher = Hasher.for(digest);
+      const found = `${hasher.algorithm}:${await hashFile(handle.fd, hasher.algorithm, options)}`;
+      if (found !== digest) throw damaged(`${digest} at ${path}`, found);
+    } finally {
+      await handle.close();
+    }
+  }
+
   /**
    * Stores a blob by cloning the file `from`, in the first of `ways` that works, and checks what it got before that has its
    * name. False, and nothing stored, where the file is absent, is not that blob, or cannot be cloned.
@@ -162,7 +159,7 @@ export class BlobDirectory {
   async adopt(descriptor: Descriptor, from: string, ways: readonly Cloned[], signal?: AbortSignal): Promise<boolean> {
     const temporary = this.temporary();
     try {
-      await mkdir(this.ingest, { recursive: true });
+      await makeDirectory(this.ingest);
       if ((await cloneFile(from, temporary, ways)) === undefined) return false;
       const { handle, size } = await openRegularFile(temporary);
       for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
@@ -214,22 +211,21 @@ export class BlobDirectory {
   }
 
   async #storeOnce(descriptor: Descriptor, open: () => Bytes, options: StoreOptions): Promise<void> {
+    const { openFrom } = options;
+    if (openFrom !== undefined && descriptor.size >= WORTH_KEEPING) {
+      const fetched = (offset: number): Bytes => (offset === 0 ? open() : openFrom(offset));
+      try {
+        const path = await fetchPartially(this.ingest, { descriptor, open: fetched }, options);
+        return await this.#commit(path, descriptor.digest);
+      } catch (error) {
+        throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
+      }
+    }
     const temporary = this.temporary();
     try {
       const hasher = Hasher.for(descriptor.digest);
       const size = await this.#fill(temporary, open(), hasher, descriptor.size, options);
-      if (size !== descriptor.size) {
-        throw new OciError(
-          "MISMATCH",
-          `${descriptor.digest} ended after ${size} bytes; ${descriptor.size} were declared`,
-        );
-      }
-      const digest = hasher.digest();
-      if (digest !== descriptor.digest) {
-        throw new OciError("MISMATCH", `the content that was to be ${descriptor.digest} has the digest ${digest}`, {
-          hint: "Nothing was stored. The content was damaged or replaced on its way.",
-        });
-      }
+      checkArrived(descriptor, size, hasher.digest());
       await this.#commit(temporary, descriptor.digest);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
@@ -239,27 +235,11 @@ export class BlobDirectory {
 
   async #fill(path: string, bytes: Bytes, hasher: Hasher, limit: number, options: StoreOptions): Promise<number> {
     const handle = await this.#create(path);
-    let size = 0;
-    // One write is under way while the next chunk is read and hashed.
-    let writing: Promise<void> = Promise.resolve();
     try {
-      for await (const chunk of inLargeChunks(untilAborted(bytes, options.signal))) {
-        const position = size;
-        size += chunk.byteLength;
-        if (size > limit)
-          throw new OciError("MISMATCH", `the content is larger than the ${limit} bytes it was declared with`);
-        hasher.update(chunk);
-        await writing;
-        writing = writeFully(handle, chunk, position);
-        writing.catch(() => {});
-        options.onBytes?.(chunk.byteLength);
-      }
-      await writing;
+      return await writeStream(handle, bytes, hasher, { ...options, limit });
     } finally {
-      await writing.catch(() => {});
       await handle.close();
     }
-    return size;
   }
 
   async #create(path: string): Promise<FileHandle> {
@@ -267,7 +247,7 @@ export class BlobDirectory {
       return await open(path, "wx");
     } catch (error) {
       if (systemErrorCode(error) !== "ENOENT") throw error;
-      await mkdir(this.ingest, { recursive: true });
+      await makeDirectory(this.ingest);
       return open(path, "wx");
     }
   }
@@ -278,7 +258,7 @@ export class BlobDirectory {
       await replaceFile(temporary, path);
     } catch (error) {
       if (systemErrorCode(error) !== "ENOENT") throw error;
-      await mkdir(dirname(path), { recursive: true });
+      await makeDirectory(dirname(path));
       await replaceFile(temporary, path);
     }
   }

@@ -10,21 +10,11 @@ import { annotationKeys, isIndexType } from "../model/media-types.js";
  * - an *annotated* entry of index.json: `kind` as `cosign save` and hauler write it, `hauler.dev/subject-digest`,
  *   `io.containerd.manifest.subject` as containerd and buildx write it, and the keys of image-spec pull request 1171.
  */
-const keys = {
-  kind: "kind",
-  haulerSubject: "hauler.dev/subject-digest",
-  containerdSubject: "io.containerd.manifest.subject",
-  referenceType: "vnd.docker.reference.type",
-  referenceDigest: "vnd.docker.reference.digest",
-  /** Either on a list of referrers or on a referrer itself: the two readings of the proposal. */
-  proposedSubject: "org.opencontainers.image.referrer.subject",
-  proposedConvert: "org.opencontainers.image.referrer.convert",
-} as const;
 
 /** The pairs of keys that mark a list of referrers in index.json, and that a tool keeps its lists so. */
 export const responseKeys: readonly { readonly subject: string; readonly convert: string }[] = [
   { subject: annotationKeys.olaregSubject, convert: annotationKeys.olaregConvert },
-  { subject: keys.proposedSubject, convert: keys.proposedConvert },
+  { subject: annotationKeys.proposedSubject, convert: annotationKeys.proposedConvert },
 ];
 
 /** What a manifest is for its subject, where the convention tells. */
@@ -59,7 +49,7 @@ export function parseKind(
   entry: Descriptor,
 ): { readonly accompanies: boolean; readonly role?: RelatedRole } | undefined {
   const match = /^dev\.(?:cosignproject\.cosign|hauler)\/(image|imageIndex|sigs|atts|sboms|referrers\/.*)$/.exec(
-    entry.annotations?.[keys.kind] ?? "",
+    entry.annotations?.[annotationKeys.kind] ?? "",
   );
   if (match === null) return undefined;
   const kind = match[1] as string;
@@ -77,10 +67,10 @@ export function isAccompanying(entry: Descriptor): boolean {
 export function annotatedSubject(entry: Descriptor): Digest | undefined {
   const { annotations } = entry;
   const text =
-    annotations?.[keys.haulerSubject] ??
-    annotations?.[keys.containerdSubject] ??
-    annotations?.[keys.proposedSubject] ??
-    annotations?.[keys.referenceDigest];
+    annotations?.[annotationKeys.haulerSubject] ??
+    annotations?.[annotationKeys.containerdSubject] ??
+    annotations?.[annotationKeys.proposedSubject] ??
+    annotations?.[annotationKeys.referenceDigest];
   return text !== undefined && isDigest(text) ? text : undefined;
 }
 
@@ -89,12 +79,12 @@ export function annotatedSubject(entry: Descriptor): Digest | undefined {
  * is no platform.
  */
 export function isAttestation(child: Descriptor): boolean {
-  return child.annotations?.[keys.referenceType] === "attestation-manifest";
+  return child.annotations?.[annotationKeys.referenceType] === "attestation-manifest";
 }
 
 /** The sibling that an attestation is about. Undefined where `child` is none, or does not say. */
 export function attestedDigest(child: Descriptor): Digest | undefined {
-  const digest = child.annotations?.[keys.referenceDigest];
+  const digest = child.annotations?.[annotationKeys.referenceDigest];
   return isAttestation(child) && digest !== undefined && isDigest(digest) ? digest : undefined;
 }
 

@@ -1,7 +1,12 @@
 import { type FileHandle, lstat } from "node:fs/promises";
 
-/** After this time without a change, in ms, the times of a file tell every later change; some file systems count in seconds. */
-const SETTLED = 2_000;
+/**
+ * After this time without a change, in ms, the times of a file tell every later change: on a file system that counts time
+ * finely, and on one that may count it in seconds.
+ */
+const SETTLED = { fine: 100, coarse: 2_000 };
+/** In ns. Where a time is no multiple of this, the file system counts finer. */
+const COARSE = 10_000_000n;
 
 /**
  * What changes whenever a file does. With `inPlace`, for a file that others may write without replacing it, undefined where
@@ -11,6 +16,7 @@ export async function fileStamp(file: string | FileHandle, inPlace = false): Pro
   const { dev, ino, size, mtimeNs, ctimeNs, ctimeMs } = await (typeof file === "string"
     ? lstat(file, { bigint: true })
     : file.stat({ bigint: true }));
-  if (inPlace && Date.now() - Number(ctimeMs) < SETTLED) return undefined;
+  const settled = ctimeNs % COARSE === 0n ? SETTLED.coarse : SETTLED.fine;
+  if (inPlace && Date.now() - Number(ctimeMs) < settled) return undefined;
   return `${dev} ${ino} ${size} ${mtimeNs} ${ctimeNs}`;
 }

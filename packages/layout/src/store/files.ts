@@ -67,18 +67,22 @@ export async function* readRange(
   }
 }
 
+/** The memory that small files are read into. */
+let scratch = Buffer.alloc(0);
+
 /**
- * The bytes of a regular file of `size` bytes, in one go and without giving way to anything else: for a file of a few
+ * The bytes of a regular file of at most `limit` bytes, in one go and without giving way to anything else: for a file of a few
  * kilobytes, of which thousands are read, that takes a tenth of the time. Undefined where it is no such file, for whatever reason.
  */
-export function readAtOnce(path: string, size: number): Uint8Array | undefined {
+export function readAtOnce(path: string, limit: number): Uint8Array | undefined {
   let file: number | undefined;
   try {
     file = openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
-    const stat = fstatSync(file);
-    if (!stat.isFile() || stat.size !== size) return undefined;
-    const buffer = Buffer.allocUnsafeSlow(size);
-    return readSync(file, buffer, 0, size, 0) === size ? buffer : undefined;
+    if (!fstatSync(file).isFile()) return undefined;
+    if (scratch.length <= limit) scratch = Buffer.allocUnsafeSlow(limit + 1);
+    // One byte more than is allowed tells a file that is larger.
+    const size = readSync(file, scratch, 0, limit + 1, 0);
+    return size <= limit ? Buffer.from(scratch.subarray(0, size)) : undefined;
   } catch {
     return undefined;
   } finally {
@@ -145,35 +149,59 @@ function iteratorOf(stream: Bytes): AsyncIterator<Uint8Array> | Iterator<Uint8Ar
   return Symbol.asyncIterator in stream ? stream[Symbol.asyncIterator]() : stream[Symbol.iterator]();
 }
 
-/** Collects small chunks into chunks of {@link CHUNK_SIZE}; a chunk that is large already passes as it is. */
-export async function* inLargeChunks(stream: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+/** Collects small chunks into chunks of {@link CHUNK_SIZE}; a chunk that is large already passes as it is. Where the stream fails, what came before passes first. */
+export async function* inLargeChunks(stream: Bytes): AsyncGenerator<Uint8Array> {
   let buffer: Buffer | undefined;
   let filled = 0;
-  for await (const chunk of stream) {
-    if (buffer === undefined && chunk.byteLength >= CHUNK_SIZE / 2) {
-      yield chunk;
-      continue;
-    }
-    for (let at = 0; at < chunk.byteLength; ) {
-      buffer ??= Buffer.allocUnsafeSlow(CHUNK_SIZE);
-      const count = Math.min(chunk.byteLength - at, CHUNK_SIZE - filled);
-      buffer.set(chunk.subarray(at, at + count), filled);
-      at += count;
-      filled += count;
-      if (filled === CHUNK_SIZE) {
-        yield buffer;
-        buffer = undefined;
-        filled = 0;
+  let failed: { readonly reason: unknown } | undefined;
+  try {
+    for await (const chunk of stream) {
+      if (buffer === undefined && chunk.byteLength >= CHUNK_SIZE / 2) {
+        yield chunk;
+        continue;
+      }
+      for (let at = 0; at < chunk.byteLength; ) {
+        buffer ??= Buffer.allocUnsafeSlow(CHUNK_SIZE);
+        const count = Math.min(chunk.byteLength - at, CHUNK_SIZE - filled);
+        buffer.set(chunk.subarray(at, at + count), filled);
+        at += count;
+        filled += count;
+        if (filled === CHUNK_SIZE) {
+          yield buffer;
+          buffer = undefined;
+          filled = 0;
+        }
       }
     }
+  } catch (reason) {
+    failed = { reason };
   }
   if (buffer !== undefined) yield buffer.subarray(0, filled);
+  if (failed !== undefined) throw failed.reason;
 }
 
 /** Writes all of `chunk`, whatever a single system call takes. */
 export async function writeFully(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
   for (let at = 0; at < chunk.byteLength; ) {
     at += (await handle.write(chunk, at, chunk.byteLength - at, position + at)).bytesWritten;
+  }
+}
+
+/** Writes a new file and waits until it is on the disk. */
+export function writeSynced(path: string, bytes: Uint8Array): Promise<void> {
+  return writeNewFile(path, async (handle) => {
+    await handle.writeFile(bytes);
+    await handle.sync();
+  });
+}
+
+/** Makes a file, lets `write` fill it, and closes it. */
+export async function writeNewFile(path: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+  const handle = await open(path, "w");
+  try {
+    await write(handle);
+  } finally {
+    await handle.close();
   }
 }
 

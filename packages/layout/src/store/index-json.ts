@@ -68,8 +68,8 @@ function withoutNulls(object: JsonObject): JsonObject {
   );
 }
 
-/** The place is put into words only where there is something to say about it: an index may have a hundred thousand entries. */
-function checkEntry(value: unknown, where: string, at: number): Descriptor {
+/** An entry as {@link checkIndex} reads it. Its place is put into words only where there is something to say about it: an index may have a hundred thousand entries. */
+export function checkEntry(value: unknown, where: string, at: number): Descriptor {
   const entry = isJsonObject(value) ? withoutNulls(value) : value;
   try {
     return parseDescriptor(entry, where);
@@ -145,7 +145,7 @@ export function withEntry(index: LayoutIndex, descriptor: Descriptor): LayoutInd
  * Puts an entry where it belongs in a sorted list (names first, then digests) and leaves the order of all others alone.
  * So an index that only Stowage wrote does not depend on who came first, and one that others wrote is not shuffled.
  */
-function insert(index: LayoutIndex, entry: Descriptor): LayoutIndex {
+export function insert(index: LayoutIndex, entry: Descriptor): LayoutIndex {
   let at = index.manifests.length;
   while (at > 0 && compareEntries(index.manifests[at - 1] as Descriptor, entry) > 0) at--;
   return { ...index, manifests: [...index.manifests.slice(0, at), entry, ...index.manifests.slice(at)] };

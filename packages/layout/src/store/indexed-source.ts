@@ -1,4 +1,4 @@
-import type { Abortable, FetchOptions, ReferrersOptions, Source } from "../content.js";
+import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
@@ -14,6 +14,12 @@ const REMEMBERED_MANIFESTS = 50_000;
 
 /** How many manifests are read at once. */
 const BATCH = 16;
+
+/** The options of {@link IndexedSource.check}. */
+export interface CheckOptions extends Abortable {
+  /** Told the number of bytes as they are read. */
+  readonly onBytes?: ((count: number) => void) | undefined;
+}
 
 /** What a search for referrers needs to know of a manifest. */
 interface Facts {
@@ -36,6 +42,16 @@ export abstract class IndexedSource implements Source {
   /** The size in bytes of the blob with this digest, or undefined where it is not there. */
   abstract size(digest: Digest): Promise<number | undefined>;
   abstract fetch(descriptor: Descriptor, options?: FetchOptions): AsyncIterable<Uint8Array>;
+
+  /** The verified bytes of small content, where they can be had at once; undefined tells nothing. */
+  peek(_digest: Digest): Uint8Array | undefined {
+    return undefined;
+  }
+
+  /** Reads content to see whether it is what the descriptor says. Fails as {@link fetch} does. */
+  async check(descriptor: Descriptor, options: CheckOptions = {}): Promise<void> {
+    for await (const chunk of this.fetch(descriptor, options)) options.onBytes?.(chunk.byteLength);
+  }
 
   /**
    * The part of the index that can matter to a reference: for its `entry`, or for the `referrers` of a digest. A source that
@@ -61,10 +77,11 @@ export abstract class IndexedSource implements Source {
     });
   }
 
-  async *tags(options: Abortable = {}): AsyncIterable<string> {
+  async *tags(options: TagListOptions = {}): AsyncIterable<string> {
     options.signal?.throwIfAborted();
-    const { manifests } = await this.namedEntries(options);
-    const names = new Set(manifests.filter(isNamed).map((entry) => refName(entry) as string));
+    const { manifests } = await (options.all === true ? this.index(options) : this.namedEntries(options));
+    const shown = manifests.filter((entry) => isNamed(entry) || (options.all === true && isListEntry(entry)));
+    const names = new Set(shown.flatMap((entry) => refName(entry) ?? []));
     yield* [...names].sort(compareText);
   }
 

@@ -3,10 +3,11 @@ import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
 import { type Digest, type DigestAlgorithm, isDigest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
 import { MAXIMUM_MANIFEST_SIZE, parseManifest, referrerDescriptor } from "../model/manifest.js";
-import { isManifestType } from "../model/media-types.js";
-import { collect, contentOf, readBytes, readManifest, verified } from "../model/verified.js";
+import { isManifestType, mediaTypes } from "../model/media-types.js";
+import { collect, readBytes, readManifest, verified } from "../model/verified.js";
 import { findEntry, type LayoutIndex, refName, unnamed, withEntry, withoutTag, withTag } from "./index-json.js";
 import { IndexedSource } from "./indexed-source.js";
+import { withItem } from "./list-bytes.js";
 import { encodeList, entryForm, findLists, requiredLists, withReferrer } from "./referrer-forms.js";
 
 /** The options of {@link IndexedTarget.write}. */
@@ -59,6 +60,7 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
         entryForm(descriptor, manifest),
         referrerDescriptor(descriptor, manifest),
         manifest.subject.digest,
+        presence,
         options,
       );
     }
@@ -76,56 +78,112 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
     }
   }
 
-  async #register(entry: Descriptor, listed: Descriptor, subject: Digest, options: Abortable): Promise<void> {
-    const index = await this.index(options);
-    if (await this.#isRegistered(index, entry.digest, subject, options)) return;
-    await this.update(async (current) => {
-      // Every list there is goes into the new one, which takes the place of some of them.
-      const list = encodeList([...(await this.listed(findLists(current, subject), options)), listed]);
-      if (!(await this.has(list.descriptor))) await this.store(contentOf(list.bytes, list.descriptor), options);
-      return withReferrer(current, entry, subject, list.descriptor);
-    }, options);
+  /**
+   * As {@link update}, for a change that depends on nothing but the entries of these names and digests, and changes no
+   * others: it may be told only those. A target that can change a part of its index without reading all of it does so here.
+   */
+  protected async updateTouching(
+    _references: readonly string[],
+    change: IndexChange,
+    options: Abortable,
+  ): Promise<void> {
+    await this.update(change, options);
   }
 
-  /** True if every form that this index needs names the referrer. */
+  /** The part of the index that {@link updateTouching} tells a change of these names and digests. */
+  protected touching(_references: readonly string[], options: Abortable): Promise<LayoutIndex> {
+    return this.index(options);
+  }
+
+  async #register(
+    entry: Descriptor,
+    listed: Descriptor,
+    subject: Digest,
+    presence: Presence,
+    options: Abortable,
+  ): Promise<void> {
+    const references = [entry.digest, subject];
+    // Without a change there is nothing to wait for. What has just been written is hardly registered already.
+    const index = presence === "present" ? await this.touching(references, options) : undefined;
+    if (index !== undefined && (await this.#isRegistered(index, entry.digest, subject, options))) return;
+    await this.updateTouching(
+      references,
+      async (current) => {
+        const list = await this.#listWith(findLists(current, subject), listed, options);
+        return list === undefined ? withEntry(current, entry) : withReferrer(current, entry, subject, list);
+      },
+      options,
+    );
+  }
+
+  /** Stores a list of all that the given lists name, and one more. Undefined where it would be too large for a manifest. */
+  async #listWith(
+    lists: readonly Descriptor[],
+    listed: Descriptor,
+    options: Abortable,
+  ): Promise<Descriptor | undefined> {
+    if (lists.some(({ size }) => size > MAXIMUM_MANIFEST_SIZE)) return undefined;
+    const [first, ...others] = lists;
+    const isOnly = first !== undefined && others.every(({ digest }) => digest === first.digest);
+    const before = isOnly ? await this.#presentBytes(first, options) : undefined;
+    // Every list there is goes into the new one, which takes the place of some of them.
+    const bytes =
+      (before === undefined ? undefined : withItem(before, listed)) ??
+      encodeList([...(await this.listed(lists, options)), listed]).bytes;
+    if (bytes.byteLength > MAXIMUM_MANIFEST_SIZE) return undefined;
+    return this.write([bytes], mediaTypes.index, { signal: options.signal });
+  }
+
+  /** True if every form that this index needs names the referrer, or cannot name any more. */
   async #isRegistered(index: LayoutIndex, referrer: Digest, subject: Digest, options: Abortable): Promise<boolean> {
     if (!index.manifests.some((entry) => entry.digest === referrer)) return false;
     for (const list of requiredLists(index, subject)) {
-      const names = list === undefined ? [] : await this.listed([list], options);
+      if (list === undefined || !(await this.#mentions(list, referrer, options))) return false;
+      const names = await this.listed([list], options);
       if (!names.some((item) => item.digest === referrer)) return false;
     }
     return true;
   }
 
+  /** False where the bytes of a manifest do not have the digest in them: then nothing in it can be that digest. */
+  async #mentions(manifest: Descriptor, digest: Digest, options: Abortable): Promise<boolean> {
+    const bytes = await this.#presentBytes(manifest, options);
+    return bytes !== undefined && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(digest);
+  }
+
   async tag(reference: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
     checkName(reference);
-    if (!(await this.has(descriptor, options))) {
-      throw new OciError(
-        "NOT_FOUND",
-        `cannot tag ${reference} in ${this.name}: ${formatDescriptor(descriptor)} is not there`,
-      );
-    }
-    await this.update(
-      (index) => this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options),
-      options,
-    );
+    await this.#checkPresent(reference, descriptor, options);
+    const change: IndexChange = async (index) => {
+      // Somebody may have removed it while this change waited for its turn.
+      await this.#checkPresent(reference, descriptor, options);
+      return this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options);
+    };
+    await this.updateTouching([reference], change, options);
+  }
+
+  async #checkPresent(reference: string, descriptor: Descriptor, options: Abortable): Promise<void> {
+    if (await this.has(descriptor, options)) return;
+    const what = formatDescriptor(descriptor);
+    throw new OciError("NOT_FOUND", `cannot tag ${reference} in ${this.name}: ${what} is not there`);
   }
 
   /** Lists a manifest in the index without a name, where it has no entry yet: it is there for its own sake. */
   async addEntry(descriptor: Descriptor, options: Abortable = {}): Promise<void> {
-    await this.update((index) => withEntry(index, unnamed(descriptor)), options);
+    await this.updateTouching([descriptor.digest], (index) => withEntry(index, unnamed(descriptor)), options);
   }
 
   /** Removes the tag; the content stays, and a referrer is still found. Fails with `NOT_FOUND` where there is no such tag. */
   async untag(reference: string, options: Abortable = {}): Promise<void> {
-    await this.update((index) => {
+    const change: IndexChange = (index) => {
       const entry = findEntry(index, reference, this.name);
       const name = entry === undefined ? undefined : refName(entry);
       if (name === undefined || (name !== reference && !name.endsWith(`:${reference}`))) {
         throw new OciError("NOT_FOUND", `${this.name} has no tag ${reference}`);
       }
       return this.#keepReferrers(index, name, withoutTag(index, name), options);
-    }, options);
+    };
+    await this.updateTouching([reference], change, options);
   }
 
   /** The index after `name` was taken away or moved, with an entry for each referrer that the name was the only entry of: as oras keeps them. */

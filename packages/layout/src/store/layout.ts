@@ -1,26 +1,27 @@
-import { readdir, realpath } from "node:fs/promises";
-import { join, resolve as resolvePath } from "node:path";
+import { lstat, realpath } from "node:fs/promises";
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions, Source } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, Hasher, isVerifiable } from "../model/digest.js";
-import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
+import { isOciError, OciError, systemError } from "../model/errors.js";
 import { parseJson } from "../model/json.js";
-import { encodeJson, type Manifest } from "../model/manifest.js";
-import { readManifest } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { BlobDirectory } from "./blobs.js";
 import type { Cloned } from "./clone.js";
-import { DERIVED_INDEX, DerivedFile, WORTHWHILE } from "./derived-file.js";
-import type { DerivedIndex } from "./derived-index.js";
-import { CHUNK_SIZE, makeDirectory, readSmallFile, replaceFile } from "./files.js";
-import { IndexFile, writeSynced } from "./index-file.js";
-import { emptyIndex, type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
+import { DirectoryIndex } from "./directory-index.js";
+import { CHUNK_SIZE, makeDirectory, readSmallFile } from "./files.js";
+import type { UpdateOptions } from "./index-file.js";
+import { type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
+import type { CheckOptions } from "./indexed-source.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
-import { checkLayoutVersion, LAYOUT_VERSION, MAXIMUM_LAYOUT_FILE_SIZE } from "./layout-version.js";
+import { initialize } from "./initialize.js";
+import { checkLayoutFile } from "./layout-version.js";
 import { type Oddity, oddFiles, oddities } from "./oddities.js";
-import { checkOwnDirectories } from "./own-directories.js";
+import { checkOwnDirectories, namesOfFiles } from "./own-directories.js";
 import { SHARED, type SharedBlobs, sharedBlobs } from "./shared-blobs.js";
-import { type SweepOptions, type SweepReport, sweep } from "./sweep.js";
+import { removeBlob, restoreTaken, type SweepOptions, type SweepReport, sweep } from "./sweep.js";
+
+/** A blob of fewer bytes is checked sooner than another thread is told of it. */
+const WORTH_A_THREAD = 4 * CHUNK_SIZE;
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
 export interface LayoutOptions {
@@ -42,12 +43,6 @@ export interface LayoutOptions {
   readonly allowRoots?: readonly string[];
 }
 
-/** What a directory may hold and still become a layout: the traces of a layout that is just being made. */
-const OWN_NAMES: ReadonlySet<string> = new Set(["oci-layout", "index.json", "blobs", "ingest", DERIVED_INDEX]);
-
-/** One file object per directory, so that all changes of this process queue up in one place. */
-const indexFiles = new Map<string, WeakRef<IndexFile>>();
-
 /**
  * An OCI image layout in a directory. image-spec v1.1.1, image-layout.md.
  *
@@ -59,8 +54,8 @@ export class Layout extends IndexedTarget {
   readonly name: string;
   readonly #directory: string;
   readonly #blobs: BlobDirectory;
-  readonly #indexFile: IndexFile;
-  readonly #derivedFile: DerivedFile;
+  readonly #index: DirectoryIndex;
+  readonly #lockTimeout: number | undefined;
   readonly #shared: SharedBlobs | undefined;
   /** How content is taken from other layouts, before it is read from there. */
   readonly #fromLayouts: readonly Cloned[];
@@ -73,8 +68,8 @@ export class Layout extends IndexedTarget {
     this.#blobs = new BlobDirectory(directory, new AllowedRoots(options.allowRoots));
     this.#shared = sharedBlobs(options.blobs);
     this.#fromLayouts = options.hardlink === true ? ["reflink", "hardlink"] : ["reflink"];
-    this.#indexFile = sharedIndexFile(directory, this.#blobs, options);
-    this.#derivedFile = new DerivedFile(directory, this.#blobs);
+    this.#index = DirectoryIndex.of(directory, this.#blobs);
+    this.#lockTimeout = options.lockTimeout;
   }
 
   /**
@@ -89,12 +84,11 @@ export class Layout extends IndexedTarget {
     } catch (error) {
       throw systemError(error, `cannot open the layout ${path}`);
     }
-    await checkVersion(path);
+    await checkLayoutFile(path);
     await checkOwnDirectories(directory);
     const layout = new Layout(path, directory, options);
     try {
-      // What was derived from index.json was derived after it had been checked.
-      if ((await layout.#derivedFile.current()) === undefined) await layout.index();
+      await layout.#index.check();
     } catch (error) {
       if (!isOciError(error, "NOT_FOUND")) throw error;
       throw new OciError("INVALID", `${path} is no OCI image layout: it has no file index.json`, { cause: error });
@@ -108,21 +102,7 @@ export class Layout extends IndexedTarget {
    */
   static async create(path: string, options: LayoutOptions = {}): Promise<Layout> {
     try {
-      await makeDirectory(path);
-      const names = await readdir(path);
-      if (!names.includes("oci-layout") || !names.includes("index.json")) {
-        const foreign = names.find((name) => !OWN_NAMES.has(name));
-        if (foreign !== undefined) {
-          throw new OciError(
-            "CONFLICT",
-            `cannot make a layout of ${path}: it is no layout and holds ${JSON.stringify(foreign)}`,
-            {
-              hint: "Name a directory that is empty or does not exist yet.",
-            },
-          );
-        }
-        await initialize(path, options);
-      }
+      await initialize(path, options.lockTimeout);
       return await Layout.open(path, options);
     } catch (error) {
       throw systemError(error, `cannot make the layout ${path}`);
@@ -131,7 +111,7 @@ export class Layout extends IndexedTarget {
 
   async index(options: Abortable = {}): Promise<LayoutIndex> {
     options.signal?.throwIfAborted();
-    return this.#indexFile.read();
+    return this.#index.file.read();
   }
 
   /**
@@ -140,7 +120,7 @@ export class Layout extends IndexedTarget {
    */
   async oddities(): Promise<readonly Oddity[]> {
     try {
-      const { path } = this.#indexFile;
+      const { path } = this.#index.file;
       const index = parseJson(await readSmallFile(path, MAXIMUM_INDEX_SIZE), path);
       return [...oddities(index), ...oddFiles(await namesOfFiles(this.#directory))];
     } catch (error) {
@@ -148,59 +128,41 @@ export class Layout extends IndexedTarget {
     }
   }
 
-  protected override async about(
+  protected override about(
     reference: string,
     purpose: "entry" | "referrers",
     options: Abortable,
   ): Promise<LayoutIndex> {
-    const found = await this.#fromDerived((derived) => derived.about(reference));
-    if (found !== undefined) return found;
-    const index = await this.index(options);
-    if (purpose === "entry" || index.manifests.length < WORTHWHILE) return index;
-    await this.#derivedFile.refresh(
-      () => this.#indexFile.readBytes(),
-      async (descriptor) => {
-        options.signal?.throwIfAborted();
-        return this.#manifest(descriptor);
-      },
-    );
-    return (await this.#fromDerived((derived) => derived.about(reference))) ?? index;
+    return purpose === "entry" ? this.#index.about(reference) : this.#index.aboutReferrers(reference, options);
   }
 
-  protected override async namedEntries(options: Abortable): Promise<LayoutIndex> {
-    return (await this.#fromDerived((derived) => derived.named())) ?? this.index(options);
+  protected override namedEntries(): Promise<LayoutIndex> {
+    return this.#index.named();
   }
 
-  /** What the derived index answers, or undefined where there is none for index.json as it stands. */
-  async #fromDerived(ask: (derived: DerivedIndex) => Promise<LayoutIndex>): Promise<LayoutIndex | undefined> {
-    const derived = await this.#derivedFile.current();
-    if (derived === undefined) return undefined;
-    try {
-      return await ask(derived);
-    } catch (error) {
-      // Another process has just replaced it, or somebody has tampered with it.
-      if (isOciError(error) || systemErrorCode(error) !== undefined) return undefined;
-      throw error;
-    }
-  }
-
-  /** A manifest, or undefined where it is absent or damaged. */
-  async #manifest(descriptor: Descriptor): Promise<Manifest | undefined> {
-    try {
-      return (await readManifest(this, descriptor)).manifest;
-    } catch (error) {
-      if (isOciError(error)) return undefined;
-      throw error;
-    }
+  protected override touching(references: readonly string[]): Promise<LayoutIndex> {
+    return this.#index.touching(references);
   }
 
   async update(change: IndexChange, options: Abortable = {}): Promise<LayoutIndex> {
+    return (await this.#change(change, { signal: options.signal })) as LayoutIndex;
+  }
+
+  protected override async updateTouching(
+    references: readonly string[],
+    change: IndexChange,
+    options: Abortable,
+  ): Promise<void> {
+    await this.#change(change, { signal: options.signal, references });
+  }
+
+  async #change(change: IndexChange, options: UpdateOptions): Promise<LayoutIndex | undefined> {
     options.signal?.throwIfAborted();
     try {
       await makeDirectory(this.#blobs.ingest);
-      return await this.#indexFile.update(change, options);
+      return await this.#index.file.update(change, { ...options, timeout: this.#lockTimeout });
     } catch (error) {
-      throw systemError(error, `cannot change ${this.#indexFile.path}`);
+      throw systemError(error, `cannot change ${this.#index.file.path}`);
     }
   }
 
@@ -227,14 +189,34 @@ export class Layout extends IndexedTarget {
     decide: (index: LayoutIndex) => Promise<(digest: Digest) => boolean>,
     options: SweepOptions,
   ): Promise<SweepReport> {
-    const run = async (): Promise<SweepReport> =>
-      sweep(this.#blobs, await decide(await this.#indexFile.read()), options);
+    const run = async (): Promise<SweepReport> => {
+      // Before it is decided what is needed: a manifest among them tells of more.
+      if (options.dryRun !== true) await restoreTaken(this.#blobs);
+      return sweep(this.#blobs, await decide(await this.#index.file.read()), options);
+    };
     try {
       if (options.dryRun === true) return await run();
       await makeDirectory(this.#blobs.ingest);
-      return await this.#indexFile.locked(run, { signal: options.signal });
+      return await this.#index.file.lock.run(run, { signal: options.signal, timeout: this.#lockTimeout });
     } catch (error) {
       throw systemError(error, `cannot sweep ${this.path}`);
+    }
+  }
+
+  /**
+   * Removes a blob while nobody else changes the index, unless it is `needed`, given the index as it stands then. True where it
+   * was removed. A caller that decides wrongly loses content.
+   */
+  async discard(digest: Digest, needed: (index: LayoutIndex) => Promise<boolean>): Promise<boolean> {
+    const run = async (): Promise<boolean> => {
+      if (await needed(await this.#index.file.read())) return false;
+      return (await removeBlob(this.#blobs, digest, Number.POSITIVE_INFINITY))?.removed === true;
+    };
+    try {
+      await makeDirectory(this.#blobs.ingest);
+      return await this.#index.file.lock.run(run, { timeout: this.#lockTimeout });
+    } catch (error) {
+      throw systemError(error, `cannot remove ${digest} from ${this.path}`);
     }
   }
 
@@ -245,6 +227,15 @@ export class Layout extends IndexedTarget {
   /** The path of the blob with this digest, whether it is there or not. */
   blobPath(digest: Digest): string {
     return this.#blobs.path(digest);
+  }
+
+  override peek(digest: Digest): Uint8Array | undefined {
+    return this.#blobs.peek(digest);
+  }
+
+  override async check(descriptor: Descriptor, options: CheckOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    return descriptor.size < WORTH_A_THREAD ? super.check(descriptor, options) : this.#blobs.check(descriptor, options);
   }
 
   async *fetch(descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
@@ -273,11 +264,29 @@ export class Layout extends IndexedTarget {
     return descriptor;
   }
 
+  /** As every target. Whether blocks can be shared with another layout only an attempt would show; that counts as `written`. */
+  async foresee({ descriptor, origin }: Content): Promise<Presence> {
+    if ((await this.size(descriptor.digest)) === descriptor.size) return "present";
+    const size = (path: string): Promise<number | undefined> =>
+      lstat(path).then(
+        (stat) => (stat.isFile() ? stat.size : undefined),
+        () => undefined,
+      );
+    if (this.#shared !== undefined && (await size(this.#shared.path(descriptor.digest))) === descriptor.size)
+      return "linked";
+    if (!(origin instanceof Layout) || origin === this || this.#fromLayouts.length === 1) return "written";
+    const devices = await Promise.all([this, origin].map((layout) => lstat(layout.#directory)));
+    return devices[0]?.dev === devices[1]?.dev ? "linked" : "written";
+  }
+
   protected async store(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
     if (await this.#takeShared(descriptor, options)) return "linked";
     const presence = (await this.#takeFrom(content.origin, descriptor, options)) ? "linked" : "written";
-    if (presence === "written") await this.#blobs.store(descriptor, () => content.open(), options);
+    if (presence === "written") {
+      const openFrom = content.openFrom?.bind(content);
+      await this.#blobs.store(descriptor, () => content.open(), { ...options, openFrom });
+    }
     await this.#share(descriptor.digest);
     return presence;
   }
@@ -297,65 +306,4 @@ export class Layout extends IndexedTarget {
   async #share(digest: Digest): Promise<void> {
     await this.#shared?.add(this.#blobs.path(digest), digest);
   }
-}
-
-function sharedIndexFile(directory: string, blobs: BlobDirectory, options: LayoutOptions): IndexFile {
-  const known = indexFiles.get(directory)?.deref();
-  if (known !== undefined) return known;
-  const made = indexFileOf(directory, blobs, options);
-  indexFiles.set(directory, new WeakRef(made));
-  return made;
-}
-
-function indexFileOf(directory: string, blobs: BlobDirectory, options: LayoutOptions): IndexFile {
-  const content = { fetch: (descriptor: Descriptor) => blobs.read(descriptor, 0) };
-  return new IndexFile(directory, blobs.ingest, content, options.lockTimeout);
-}
-
-async function checkVersion(path: string): Promise<void> {
-  const file = join(path, "oci-layout");
-  let bytes: Uint8Array;
-  try {
-    bytes = await readSmallFile(file, MAXIMUM_LAYOUT_FILE_SIZE);
-  } catch (error) {
-    if (!isOciError(error, "NOT_FOUND") && !isOciError(error, "INVALID")) throw error;
-    throw new OciError("INVALID", `${path} is no OCI image layout: it has no file oci-layout`, { cause: error });
-  }
-  checkLayoutVersion(bytes, file);
-}
-
-/** Makes what is missing, under the lock: two processes may make the same layout at once, and neither may empty the other's index. */
-async function initialize(path: string, options: LayoutOptions): Promise<void> {
-  const directory = resolvePath(path);
-  await checkOwnDirectories(directory);
-  const blobs = new BlobDirectory(directory);
-  await makeDirectory(join(directory, "blobs", "sha256"));
-  await makeDirectory(blobs.ingest);
-  await indexFileOf(directory, blobs, options).locked(async () => {
-    const names = new Set(await readdir(directory));
-    for (const [name, value] of [
-      ["index.json", emptyIndex],
-      ["oci-layout", { imageLayoutVersion: LAYOUT_VERSION }],
-    ] as const) {
-      if (names.has(name)) continue;
-      const temporary = blobs.temporary();
-      await writeSynced(temporary, encodeJson(value));
-      await replaceFile(temporary, join(directory, name));
-    }
-  });
-}
-
-/** The files in a layout directory, and the directories in which no layout keeps anything. */
-async function namesOfFiles(directory: string): Promise<string[]> {
-  const below = async (parts: readonly string[]): Promise<string[]> => {
-    const found: string[] = [];
-    for (const entry of await readdir(join(directory, ...parts), { withFileTypes: true })) {
-      const path = [...parts, entry.name];
-      const holdsBlobs = entry.isDirectory() && path[0] === "blobs" && path.length <= 2;
-      if (holdsBlobs) found.push(...(await below(path)));
-      else found.push(path.join("/"));
-    }
-    return found;
-  };
-  return (await below([])).sort();
 }

@@ -15,6 +15,8 @@ import { isRunning, type ProcessIdentity, processMark, thisProcess } from "./pro
  * has taken meanwhile, however slowly it goes about it.
  */
 export interface Lock {
+  /** True where the owner before was found dead: it may have left its work half done. */
+  readonly inherited: boolean;
   /** True while the lock is still ours. Ask right before what must not be done by two. */
   held(): Promise<boolean>;
   release(): Promise<void>;
@@ -24,10 +26,13 @@ export interface Lock {
 export interface LockOptions {
   /** How long to wait for another owner, in ms. Default: ten minutes. */
   readonly timeout?: number | undefined;
+  /** Told each time that another owner still has it, with what the caller may fail with. */
+  readonly onWait?: ((conflict: () => OciError) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-const DEFAULT_TIMEOUT = 10 * 60_000;
+/** How long somebody waits for a lock who does not say, in ms. */
+export const DEFAULT_TIMEOUT = 10 * 60_000;
 /** An owner on another machine is known only by the time of its file, which it renews this often, in ms. */
 const HEARTBEAT = 5_000;
 /** After this time without renewal an owner that cannot be seen from here counts as dead, in ms. */
@@ -44,6 +49,7 @@ let counter = 0;
 export async function acquireLock(path: string, options: LockOptions = {}): Promise<Lock> {
   const id = `${processMark}-${counter++}-${randomBytes(6).toString("hex")}`;
   const prepared = `${path}.${id}`;
+  let inherited = false;
   await mkdir(prepared);
   try {
     await writeOwner(join(prepared, id));
@@ -53,8 +59,10 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
       const owner = await currentOwner(path);
       if (owner !== undefined && (await isDead(owner, join(path, owner.id), join(prepared, id)))) {
         await remove(join(path, owner.id));
+        inherited = true;
         continue;
       }
+      options.onWait?.(() => timedOut(path, owner));
       if (Date.now() > deadline) throw timedOut(path, owner);
       // Short at first, since most locks are held for a few milliseconds; spread, so that waiters do not march in step.
       await sleep(Math.min(2 + attempt, 25) * (0.5 + Math.random()), undefined, { signal: options.signal });
@@ -64,7 +72,7 @@ export async function acquireLock(path: string, options: LockOptions = {}): Prom
     options.signal?.throwIfAborted();
     throw error;
   }
-  return heldLock(path, join(path, id));
+  return heldLock(path, join(path, id), inherited);
 }
 
 /** On a full disk the file stays empty; its owner then is judged by its silence alone, and a collection can still make room. */
@@ -79,13 +87,14 @@ async function writeOwner(file: string): Promise<void> {
   }
 }
 
-function heldLock(path: string, file: string): Lock {
+function heldLock(path: string, file: string, inherited: boolean): Lock {
   const heartbeat = setInterval(() => {
     const now = new Date();
     utimes(file, now, now).catch(() => {});
   }, HEARTBEAT);
   heartbeat.unref();
   return {
+    inherited,
     async held() {
       return stat(file).then(
         () => true,

@@ -33,6 +33,16 @@ export class MemoryStore extends IndexedTarget {
     return result;
   }
 
+  /**
+   * Removes a blob while nobody else changes the index, unless it is `needed`, given the index as it stands then. True where it
+   * was removed. A caller that decides wrongly loses content.
+   */
+  discard(digest: Digest, needed: (index: LayoutIndex) => Promise<boolean>): Promise<boolean> {
+    const result = this.#lastUpdate.then(async () => !(await needed(this.#index)) && this.#blobs.delete(digest));
+    this.#lastUpdate = result.catch(() => {});
+    return result;
+  }
+
   async size(digest: Digest): Promise<number | undefined> {
     return this.#blobs.get(digest)?.byteLength;
   }

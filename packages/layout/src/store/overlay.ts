@@ -1,4 +1,4 @@
-import type { Abortable, FetchOptions, ReferrersOptions, Source } from "../content.js";
+import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import type { Digest } from "../model/digest.js";
 import { compareText } from "./index-json.js";
@@ -32,7 +32,7 @@ export class Overlay implements Source {
     yield* [...found.values()].sort((a, b) => compareText(a.digest, b.digest));
   }
 
-  tags(options?: Abortable): AsyncIterable<string> {
+  tags(options?: TagListOptions): AsyncIterable<string> {
     return this.#below.tags(options);
   }
 }

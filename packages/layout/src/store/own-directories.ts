@@ -37,3 +37,19 @@ function refused(path: string, what: string): OciError {
     hint: "The directory of the layout itself may be a symbolic link.",
   });
 }
+
+/** The files in a layout directory by their paths from its root, and the directories in which no layout keeps anything. */
+export async function namesOfFiles(root: string): Promise<string[]> {
+  const below = async (parts: readonly string[]): Promise<string[]> => {
+    const found: string[] = [];
+    for (const entry of await readdir(join(root, ...parts), { withFileTypes: true })) {
+      const path = [...parts, entry.name];
+      const holdsBlobs = entry.isDirectory() && path[0] === "blobs" && path.length <= 2;
+      // Not spread: a layout may have more files than a call takes arguments.
+      if (holdsBlobs) for (const name of await below(path)) found.push(name);
+      else found.push(path.join("/"));
+    }
+    return found;
+  };
+  return (await below([])).sort();
+}

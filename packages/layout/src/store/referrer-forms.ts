@@ -4,7 +4,7 @@ import { encodeJson, type Manifest, referrerDescriptor } from "../model/manifest
 import { annotationKeys, mediaTypes } from "../model/media-types.js";
 import { referrersTag } from "../model/reference.js";
 import { isResponseFor, responseKeys } from "./conventions.js";
-import { compareText, type LayoutIndex, refName, withEntry, withTag } from "./index-json.js";
+import { compareText, insert, type LayoutIndex, refName, withEntry, withTag } from "./index-json.js";
 
 /**
  * How referrers are kept in a layout, which no specification says. Two forms are always written:
@@ -82,5 +82,5 @@ export function withResponse(index: LayoutIndex, key: string, subject: Digest, l
   const isOther = (entry: Descriptor): boolean =>
     entry.annotations?.[key] !== subject || entry.mediaType !== mediaTypes.index;
   const response = { ...list, annotations: { [key]: subject } };
-  return { ...index, manifests: [...index.manifests.filter(isOther), response] };
+  return insert({ ...index, manifests: index.manifests.filter(isOther) }, response);
 }

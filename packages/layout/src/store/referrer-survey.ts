@@ -125,7 +125,7 @@ function placeOf(entry: Descriptor): ListPlace | undefined {
   if (entry.mediaType !== mediaTypes.index) return undefined;
   const name = refName(entry);
   const tag = name?.slice(name.lastIndexOf(":") + 1);
-  if (tag !== undefined && isReferrersTag(tag))
+  if (tag !== undefined && isListTag(tag))
     // A registry may have tagged the subject itself so.
     return referrersTag(entry.digest) === tag ? undefined : { form: "list", tag };
   for (const { subject: key } of responseKeys) {
@@ -139,6 +139,11 @@ function placeOf(entry: Descriptor): ListPlace | undefined {
       return { form: "response", tag: referrersTag(subject), key, subject };
   }
   return undefined;
+}
+
+/** A list under the whole of a sha512 digest is read as any other index, and not kept: only oras writes such a tag. */
+function isListTag(tag: string): boolean {
+  return isReferrersTag(tag) && tag.length <= "sha512-".length + 64;
 }
 
 /** Whose list it is, where that can be told: the tag of a sha512 digest is too short for it. */

@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { type Digest, digestAlgorithm, digestEncoded } from "../model/digest.js";
 import { OciError, systemError } from "../model/errors.js";
 import { type Cloned, cloneFile } from "./clone.js";
-import { removeFile, replaceFile } from "./files.js";
+import { makeDirectory, removeFile, replaceFile } from "./files.js";
 import { processMark } from "./process.js";
+import { sweepTemporaryBlobs, temporaryBlob } from "./sweep.js";
 
 /** Between a layout and a directory that was named for sharing: blocks where the file system can, the file itself, or a copy. */
 export const SHARED: readonly Cloned[] = ["reflink", "hardlink", "copy"];
@@ -16,6 +17,8 @@ export const SHARED: readonly Cloned[] = ["reflink", "hardlink", "copy"];
  */
 export class SharedBlobs {
   readonly directory: string;
+  /** The directories in which leftovers were looked for. Once in the life of a process is enough. */
+  readonly #swept = new Set<string>();
 
   constructor(directory: string) {
     this.directory = resolve(directory);
@@ -29,18 +32,26 @@ export class SharedBlobs {
   /** Adds a blob, whose content is known to be right, and replaces what stands under its digest. */
   async add(blob: string, digest: Digest): Promise<void> {
     const path = this.path(digest);
-    const temporary = join(dirname(path), `.${processMark}-${randomBytes(8).toString("hex")}`);
+    const temporary = join(dirname(path), temporaryBlob(`${processMark}-${randomBytes(8).toString("hex")}`));
     try {
-      await mkdir(dirname(path), { recursive: true });
+      await makeDirectory(dirname(path));
       if (await isSameFile(blob, path)) return;
       await cloneFile(blob, temporary, SHARED);
       await replaceFile(temporary, path);
+      await this.#sweep(dirname(path));
       // Renaming one name of a file over another name of it does nothing at all.
       await removeFile(temporary);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
       throw systemError(error, `cannot add ${digest} to the shared blobs in ${this.directory}`);
     }
+  }
+
+  async #sweep(directory: string): Promise<void> {
+    if (this.#swept.has(directory)) return;
+    this.#swept.add(directory);
+    // What another user has left there stays.
+    await sweepTemporaryBlobs(directory).catch(() => {});
   }
 }
 

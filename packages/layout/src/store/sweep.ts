@@ -1,11 +1,12 @@
 import type { Dirent } from "node:fs";
 import { lstat, readdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
+import { join, posix } from "node:path";
+import { type Digest, digestAlgorithm, digestEncoded, isDigest, isVerifiable } from "../model/digest.js";
 import { systemError, systemErrorCode } from "../model/errors.js";
 import { forEachParallel, PARALLEL_READS } from "../parallel.js";
 import type { BlobDirectory } from "./blobs.js";
-import { readSmallFile, removeFile } from "./files.js";
+import { readSmallFile, removeFile, replaceFile } from "./files.js";
+import { PARTIAL_NAME } from "./partial-blob.js";
 import { isRunning, isRunningByMark, type ProcessIdentity } from "./process.js";
 
 /** A temporary file that is older than this, in ms, is a leftover, wherever the process was that made it. */
@@ -21,7 +22,7 @@ export interface SweptBlob {
   readonly size: number;
 }
 
-/** A file in `ingest` that a sweep looked at. */
+/** A temporary file that a sweep looked at: in `ingest`, or of a process that shares the blobs. */
 export interface SweptFile {
   /** From the root of the layout. */
   readonly path: string;
@@ -64,12 +65,58 @@ export async function sweep(
   const dead = digests.filter((digest) => !isLive(digest));
   await forEachParallel(dead, PARALLEL_READS, async (digest) => {
     options.signal?.throwIfAborted();
-    const blob = options.dryRun === true ? await look(blobs.path(digest), before) : await blobs.remove(digest, before);
+    const blob =
+      options.dryRun === true ? await look(blobs.path(digest), before) : await removeBlob(blobs, digest, before);
     if (blob !== undefined) (blob.removed ? removed : spared).push({ digest, size: blob.size });
   });
   const byDigest = (a: SweptBlob, b: SweptBlob): number => (a.digest < b.digest ? -1 : 1);
-  const leftovers = await sweepLeftovers(blobs.ingest, now, options);
+  const leftovers = await sweepLeftovers(blobs.root, now, options);
   return { removed: removed.sort(byDigest), spared: spared.sort(byDigest), leftovers, ignored: foreign };
+}
+
+/**
+ * Removes the blob unless it was claimed or written after `time` (ms since 1970). It is taken aside first and looked at
+ * again: a claim either came before, and is seen, or finds nothing. Returns what was there, or undefined.
+ */
+export async function removeBlob(
+  blobs: BlobDirectory,
+  digest: Digest,
+  time: number,
+): Promise<{ readonly size: number; readonly removed: boolean } | undefined> {
+  const path = blobs.path(digest);
+  const aside = asidePath(blobs, digest);
+  try {
+    const { size, mtimeMs } = await lstat(path);
+    if (mtimeMs > time) return { size, removed: false };
+    await replaceFile(path, aside);
+    if ((await lstat(aside)).mtimeMs > time) {
+      await replaceFile(aside, path);
+      return { size, removed: false };
+    }
+    await removeFile(aside);
+    return { size, removed: true };
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return undefined;
+    throw systemError(error, `cannot remove ${path}`);
+  }
+}
+
+/** Where a blob is while it is decided whether it goes. The name tells which one it is, should nobody live to decide. */
+function asidePath(blobs: BlobDirectory, digest: Digest): string {
+  return `${blobs.temporary()}.${digestAlgorithm(digest)}-${digestEncoded(digest)}`;
+}
+
+/**
+ * Puts the blobs back that a collection had taken aside when it was killed: it may not have known any more that a writer
+ * counts on one of them. The caller holds the lock, so no other collection is at work.
+ */
+export async function restoreTaken(blobs: BlobDirectory): Promise<void> {
+  for (const { name } of await entriesOf(blobs.ingest)) {
+    const match = /\.(sha256|sha512)-([0-9a-f]+)$/.exec(name);
+    const text = `${match?.[1]}:${match?.[2]}`;
+    if (match === null || !isDigest(text) || !isVerifiable(text)) continue;
+    await replaceFile(join(blobs.ingest, name), blobs.path(text));
+  }
 }
 
 async function look(path: string, before: number): Promise<{ size: number; removed: boolean } | undefined> {
@@ -103,7 +150,7 @@ export async function listBlobs(root: string): Promise<{ digests: readonly Diges
     for (const file of await entriesOf(join(root, "blobs", algorithm.name))) {
       const text = `${algorithm.name}:${file.name}`;
       if (file.isFile() && isDigest(text) && isVerifiable(text)) digests.push(text);
-      else foreign.push(`blobs/${algorithm.name}/${file.name}`);
+      else if (!isTemporaryBlob(file)) foreign.push(`blobs/${algorithm.name}/${file.name}`);
     }
   }
   return { digests, foreign: foreign.sort() };
@@ -119,42 +166,76 @@ async function entriesOf(directory: string): Promise<Dirent[]> {
 }
 
 async function sweepLeftovers(
-  ingest: string,
+  root: string,
   now: number,
   options: SweepOptions,
 ): Promise<{ removed: SweptFile[]; spared: SweptFile[] }> {
   const removed: SweptFile[] = [];
   const spared: SweptFile[] = [];
-  for (const file of await leftovers(ingest, now)) {
-    const swept = { path: `ingest/${file.name}`, reason: file.reason };
+  const found = [...(await leftovers(root, now))];
+  // Where other layouts share the blobs of this one, their processes leave files there.
+  for (const algorithm of await entriesOf(join(root, "blobs")))
+    if (algorithm.isDirectory())
+      found.push(...(await leftoversIn(root, join("blobs", algorithm.name), isTemporaryBlob, now)));
+  for (const file of found) {
     if (file.reason === "may still be in use") {
-      spared.push(swept);
+      spared.push(file);
       continue;
     }
-    if (options.dryRun !== true) await rm(join(ingest, file.name), { recursive: true, force: true });
-    removed.push(swept);
+    if (options.dryRun !== true) await rm(join(root, file.path), { recursive: true, force: true });
+    removed.push(file);
   }
   return { removed, spared };
 }
 
+/** Removes what dead processes have left beside the blobs in a directory that layouts share. */
+export async function sweepTemporaryBlobs(directory: string): Promise<void> {
+  for (const { path, reason } of await leftoversIn(directory, ".", isTemporaryBlob, Date.now()))
+    if (reason !== "may still be in use") await removeFile(join(directory, path));
+}
+
+/** The name of a blob that is being added to a directory that layouts share, given the mark of the process. */
+export function temporaryBlob(mark: string): string {
+  return `.${mark}`;
+}
+
+function isTemporaryBlob(file: Dirent): boolean {
+  return file.isFile() && /^\.[0-9]+-[0-9]*-[0-9a-f]{8}-[0-9a-f]+$/.test(file.name);
+}
+
 /** The files in `ingest` apart from the lock that is held, each with what is to be thought of it. */
-export async function leftovers(
-  ingest: string,
+export async function leftovers(root: string, now: number): Promise<readonly SweptFile[]> {
+  // The lock itself, and directories of which nothing is known.
+  const isOurs = (file: Dirent): boolean =>
+    file.name !== "lock" && (!file.isDirectory() || file.name.startsWith("lock."));
+  return leftoversIn(root, "ingest", isOurs, now);
+}
+
+async function leftoversIn(
+  root: string,
+  directory: string,
+  isOurs: (file: Dirent) => boolean,
   now: number,
-): Promise<readonly { readonly name: string; readonly reason: SweptFile["reason"] }[]> {
-  const found: { name: string; reason: SweptFile["reason"] }[] = [];
-  for (const file of await entriesOf(ingest)) {
-    // The lock itself, and directories of which nothing is known.
-    if (file.name === "lock" || (file.isDirectory() && !file.name.startsWith("lock."))) continue;
-    const stat = await lstat(join(ingest, file.name)).catch(() => undefined);
+): Promise<readonly SweptFile[]> {
+  const found: SweptFile[] = [];
+  for (const file of await entriesOf(join(root, directory))) {
+    if (!isOurs(file)) continue;
+    const path = join(root, directory, file.name);
+    const stat = await lstat(path).catch(() => undefined);
     if (stat === undefined) continue;
-    const marked = isRunningByMark(file.name.replace(/^(index\.json|lock)\./, ""));
-    const running = marked ?? (file.isDirectory() ? await isOwnerRunning(join(ingest, file.name)) : undefined);
+    // Part of a blob is worth keeping: the next fetch goes on from there.
+    const partial = PARTIAL_NAME.test(file.name);
+    const marked = isRunningByMark(file.name.replace(partial ? PARTIAL_NAME : /^(?:index\.json\.|lock\.|\.)/, ""));
+    const running = marked ?? (file.isDirectory() ? await isOwnerRunning(path) : undefined);
     const old = now - stat.mtimeMs > LEFTOVER_AGE;
-    const reason = running === false ? "its process has ended" : old ? "older than a day" : "may still be in use";
-    found.push({ name: file.name, reason: running === true ? "may still be in use" : reason });
+    const reason =
+      running === false && !partial ? "its process has ended" : old ? "older than a day" : "may still be in use";
+    found.push({
+      path: posix.join(directory, file.name),
+      reason: running === true ? "may still be in use" : reason,
+    });
   }
-  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return found.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
 async function isOwnerRunning(directory: string): Promise<boolean | undefined> {

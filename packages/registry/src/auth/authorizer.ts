@@ -16,6 +16,8 @@ export interface AuthorizerOptions {
   readonly lookup: CredentialLookup;
   /** Hosts (with port) that may have the credentials of this registry. */
   readonly trustedRealms: readonly string[];
+  /** Hosts (with port) that may be asked for tokens though they are nearer than the registry. */
+  readonly internalHosts: readonly string[];
   /** Sends a request to the token server; follows redirects within its origin only. */
   readonly exchange: (request: Request) => Promise<Answer>;
 }
@@ -115,7 +117,7 @@ export class Authorizer {
       "UNAUTHORIZED",
       `${this.#options.host} wants a name and a password; there is only a refresh token`,
       {
-        hint: `Log in again with: docker login ${this.#options.host}`,
+        hint: `Log in again with: stowage login ${this.#options.host}`,
       },
     );
   }
@@ -164,9 +166,9 @@ export class Authorizer {
     scopes: readonly Scope[],
     credentials: Credentials | undefined,
   ): Promise<Token> {
-    const { host, registry, trustedRealms, exchange } = this.#options;
+    const { host, registry, trustedRealms: trusted, internalHosts: internal, exchange } = this.#options;
     const withCredentials = credentials !== undefined;
-    const realm = await checkRealm({ registry, realm: challenge.realm, withCredentials, trusted: trustedRealms });
+    const realm = await checkRealm({ registry, realm: challenge.realm, withCredentials, trusted, internal });
     const request = { host, realm, service: challenge.service, scopes, credentials };
     return readToken(request, await exchange(tokenExchange(request)));
   }

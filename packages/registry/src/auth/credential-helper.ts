@@ -23,17 +23,12 @@ export async function askCredentialHelper(
   server: string,
   options: HelperOptions,
 ): Promise<Credentials | undefined> {
-  if (!/^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(name)) {
-    throw new OciError("INVALID", `${JSON.stringify(name.slice(0, 100))} is no name of a credential helper`);
-  }
-  const program = `docker-credential-${name}`;
-  const { status, output } = await run(program, server, options);
+  const program = programOf(name);
+  const { status, output } = await run(program, "get", server, server, options);
   const text = output.toString("utf8").trim();
   if (status !== 0) {
-    if (/credentials not found|no credentials server URL|no credentials username/i.test(text)) return undefined;
-    throw new OciError("UNAUTHORIZED", `${program} failed with status ${status} for ${server}`, {
-      hint: "Run it by hand to see why, or remove it from Docker's configuration.",
-    });
+    if (NOTHING_THERE.test(text)) return undefined;
+    throw helperFailed(program, status, server);
   }
   let value: unknown;
   try {
@@ -51,9 +46,54 @@ export async function askCredentialHelper(
     : { username: value.Username, password: value.Secret };
 }
 
-function run(program: string, input: string, options: HelperOptions): Promise<{ status: number; output: Buffer }> {
+/**
+ * Has the program `docker-credential-NAME` keep a name and a password for `server`. Fails with `UNAUTHORIZED` where it does not,
+ * and with `INVALID` where the name is unusable.
+ */
+export async function storeWithHelper(
+  name: string,
+  server: string,
+  account: { readonly username: string; readonly password: string },
+  options: HelperOptions,
+): Promise<void> {
+  const program = programOf(name);
+  const input = JSON.stringify({ ServerURL: server, Username: account.username, Secret: account.password });
+  const { status } = await run(program, "store", server, input, options);
+  if (status !== 0) throw helperFailed(program, status, server);
+}
+
+/** Has the program `docker-credential-NAME` forget what it keeps for `server`; that it has nothing is no failure. Fails as {@link storeWithHelper} does. */
+export async function eraseWithHelper(name: string, server: string, options: HelperOptions): Promise<void> {
+  const program = programOf(name);
+  const { status, output } = await run(program, "erase", server, server, options);
+  if (status !== 0 && !NOTHING_THERE.test(output.toString("utf8"))) throw helperFailed(program, status, server);
+}
+
+/** What helpers print where they have nothing. They say it in no other way. */
+const NOTHING_THERE = /credentials not found|no credentials server URL|no credentials username/i;
+
+function programOf(name: string): string {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(name)) {
+    throw new OciError("INVALID", `${JSON.stringify(name.slice(0, 100))} is no name of a credential helper`);
+  }
+  return `docker-credential-${name}`;
+}
+
+function helperFailed(program: string, status: number, server: string): OciError {
+  return new OciError("UNAUTHORIZED", `${program} failed with status ${status} for ${server}`, {
+    hint: "Run it by hand to see why, or remove it from Docker's configuration.",
+  });
+}
+
+function run(
+  program: string,
+  verb: "get" | "store" | "erase",
+  server: string,
+  input: string,
+  options: HelperOptions,
+): Promise<{ status: number; output: Buffer }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, ["get"], {
+    const child = spawn(program, [verb], {
       env: options.environment as NodeJS.ProcessEnv,
       stdio: ["pipe", "pipe", "ignore"],
       timeout: options.timeout ?? TIME_OUT,
@@ -73,7 +113,7 @@ function run(program: string, input: string, options: HelperOptions): Promise<{ 
     child.on("error", (cause) => reject(cannotRun(program, cause)));
     child.on("close", (status) => {
       if (status === null)
-        reject(new OciError("UNAUTHORIZED", `${program} gave no answer for ${input} and was stopped`));
+        reject(new OciError("UNAUTHORIZED", `${program} gave no answer for ${server} and was stopped`));
       else resolve({ status, output: Buffer.concat(chunks) });
     });
   });
@@ -81,7 +121,7 @@ function run(program: string, input: string, options: HelperOptions): Promise<{ 
 
 function cannotRun(program: string, cause: Error): OciError {
   return new OciError("UNAUTHORIZED", `cannot run ${program}, which Docker's configuration names for credentials`, {
-    hint: "Install it, remove it from the configuration, or log in with: docker login",
+    hint: "Install it, remove it from the configuration, or log in with: stowage login",
     cause,
   });
 }

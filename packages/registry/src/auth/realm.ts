@@ -1,5 +1,5 @@
-import { isIP } from "node:net";
 import { OciError } from "@stowage/layout";
+import { getDomain } from "tldts";
 import { checkReach } from "../http/address.js";
 import { sameOrigin } from "../http/url.js";
 
@@ -13,12 +13,14 @@ export interface RealmRequest {
   readonly withCredentials: boolean;
   /** Hosts (with port) that may have the credentials of any registry. */
   readonly trusted: readonly string[];
+  /** Hosts (with port) that may be asked though they are nearer than the registry. */
+  readonly internal?: readonly string[];
 }
 
 /**
  * The URL of the token server, if it may be asked. Credentials go to the registry's own origin, over https to a host of the same
  * registrable domain, from Docker Hub to its token server, and to hosts that are trusted explicitly. Nothing goes from https
- * to http, or to an address nearer than the registry's. Fails with `DENIED`, and with `INVALID` where the realm is no URL.
+ * to http, or to an address nearer than the registry's that is not allowed by hand. Fails with `DENIED`, and with `INVALID` where the realm is no URL.
  */
 export async function checkRealm(request: RealmRequest): Promise<URL> {
   const { registry, realm } = request;
@@ -32,7 +34,7 @@ export async function checkRealm(request: RealmRequest): Promise<URL> {
   if (registry.protocol === "https:" && url.protocol === "http:") {
     throw new OciError("DENIED", `${registry.host} asks for a token from ${url.host} over plain http; that is refused`);
   }
-  await checkReach(registry, url, "its token server");
+  if (!request.internal?.includes(url.host)) await checkReach(registry, url, "its token server");
   if (request.withCredentials && !mayHaveCredentials(registry, url, request.trusted)) {
     throw new OciError(
       "DENIED",
@@ -53,59 +55,23 @@ function mayHaveCredentials(registry: URL, realm: URL, trusted: readonly string[
   return domain !== undefined && domain === registrableDomain(realm.hostname);
 }
 
-/** Second-level labels under which countries register names. */
-const SECOND_LEVEL: ReadonlySet<string> = new Set([
-  "ac",
-  "co",
-  "com",
-  "edu",
-  "gob",
-  "gouv",
-  "gov",
-  "gv",
-  "id",
-  "mil",
-  "ne",
-  "net",
-  "nom",
-  "or",
-  "org",
-  "sch",
-]);
-/** Domains whose subdomains belong to different owners. */
+/** Domains whose subdomains belong to different owners, though the public suffix list does not say so. */
 const SHARED: readonly string[] = [
   "amazonaws.com",
   "azurecr.io",
-  "azurewebsites.net",
-  "cloudfront.net",
-  "fly.dev",
-  "github.io",
-  "gitlab.io",
   "googleapis.com",
-  "herokuapp.com",
   "jfrog.io",
-  "ngrok.app",
-  "ngrok.io",
-  "onrender.com",
-  "pages.dev",
   "pkg.dev",
-  "run.app",
-  "vercel.app",
   "windows.net",
-  "workers.dev",
 ];
 
 /**
- * The domain its owner registered, or undefined where `host` has none or it is not certain. It errs towards the longer name:
- * then a token server is refused that may be allowed by hand.
+ * The domain its owner registered, or undefined where `host` has none. The public suffix list says which it is, with its part
+ * for hosting companies; for those who are not on it and give names to different owners too, it is the whole name. In doubt it is
+ * the longer name: then a token server is refused that may be allowed by hand.
  */
 export function registrableDomain(host: string): string | undefined {
-  if (isIP(host.replace(/^\[|\]$/g, "")) !== 0) return undefined;
-  const labels = host.toLowerCase().replace(/\.$/, "").split(".");
-  const shared = SHARED.find((domain) => host === domain || host.endsWith(`.${domain}`));
-  if (shared !== undefined) return host;
-  const top = labels[labels.length - 1] ?? "";
-  const second = labels[labels.length - 2] ?? "";
-  const length = top.length === 2 && SECOND_LEVEL.has(second) ? 3 : 2;
-  return labels.length < length ? undefined : labels.slice(-length).join(".");
+  const name = host.toLowerCase().replace(/\.$/, "");
+  if (SHARED.some((domain) => name === domain || name.endsWith(`.${domain}`))) return name;
+  return getDomain(name, { allowPrivateDomains: true }) ?? undefined;
 }

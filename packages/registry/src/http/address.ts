@@ -1,5 +1,6 @@
 import { lookup } from "node:dns/promises";
 import { BlockList, isIP } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { OciError } from "@stowage/layout";
 
 /** Where an address leads: to this machine, to its link (which is where clouds keep their metadata service), into a private network, or anywhere. */
@@ -62,35 +63,59 @@ export function isLoopback(url: URL): boolean {
   return host === "localhost" || host.endsWith(".localhost");
 }
 
-/** The nearest place any of the addresses of the host of `url` leads to. A name that cannot be looked up counts as public. */
-export async function reachOf(url: URL): Promise<Reach> {
+/** Where the host of `url` leads by its name or address alone; undefined for a name that has to be looked up. */
+export function plainReach(url: URL): Reach | undefined {
   if (isLoopback(url)) return "loopback";
   const host = bareHost(url);
-  if (isIP(host) !== 0) return reachOfAddress(host);
+  return isIP(host) === 0 ? undefined : reachOfAddress(host);
+}
+
+/** A name server that takes longer does not know the name, in ms. */
+const LOOKUP_PATIENCE = 3000;
+
+/** The nearest place any of the addresses of the host of `url` leads to. A name that cannot be looked up counts as public. */
+export async function reachOf(url: URL): Promise<Reach> {
+  const plain = plainReach(url);
+  if (plain !== undefined) return plain;
+  const given = new AbortController();
   try {
-    const addresses = await lookup(host, { all: true });
+    const late = sleep(LOOKUP_PATIENCE, [], { signal: given.signal, ref: false });
+    late.catch(() => {});
+    const addresses = await Promise.race([lookup(bareHost(url), { all: true }), late]);
     const reaches = addresses.map(({ address }) => reachOfAddress(address));
     return RANGES.map(([reach]) => reach).find((reach) => reaches.includes(reach)) ?? "public";
   } catch {
     return "public";
+  } finally {
+    given.abort();
   }
 }
 
 /**
- * Fails with `DENIED` where `from`, which sent us to `to`, is farther away than `to`: a registry on the internet has no
- * business on this machine, on its link or in its private network. A registry on this machine may point into the private network.
+ * True if whoever is at `source` may lead to `target`: a registry on the internet has no business on this machine, on its
+ * link or in its private network. A registry on this machine may lead into the private network.
+ */
+export function mayLead(source: Reach, target: Reach): boolean {
+  return target === "public" || target === source || (source === "loopback" && target === "private");
+}
+
+/**
+ * Fails with `DENIED` where `from`, which sent us to `to`, is farther away than `to` is by its name or address alone, as
+ * {@link mayLead} judges it. What else a name stands for is judged when it is connected to.
  */
 export async function checkReach(from: URL, to: URL, what: string): Promise<void> {
   if (from.hostname === to.hostname) return;
-  const target = await reachOf(to);
-  if (target === "public") return;
-  const source = await reachOf(from);
-  if (source === target || (source === "loopback" && target === "private")) return;
-  throw new OciError(
+  const target = plainReach(to);
+  if (target === undefined || target === "public" || mayLead(await reachOf(from), target)) return;
+  throw tooNear(from, to, target, what);
+}
+
+/** The error for a step from `from` to `to` that is refused because it leads nearer. */
+export function tooNear(from: URL, to: URL, target: Reach, what: string): OciError {
+  const hint = `Only a registry that is on such an address itself may do so, unless it is allowed with --allow-internal ${to.host}.`;
+  return new OciError(
     "DENIED",
     `${from.host} points ${what} at ${to.host}, which is a ${target} address; that is refused`,
-    {
-      hint: "Only a registry that is on such an address itself may do so.",
-    },
+    { hint },
   );
 }

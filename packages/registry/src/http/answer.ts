@@ -2,12 +2,17 @@ import { collect } from "@stowage/layout";
 
 /** The body of an answer as the HTTP library hands it over. */
 interface Incoming extends AsyncIterable<Uint8Array> {
-  destroy(): unknown;
+  destroy(error?: Error): unknown;
   dump(options?: { limit: number }): Promise<unknown>;
 }
 
+/** The code of the error for a body that comes too slowly. */
+export const TRICKLES = "STOWAGE_TRICKLES";
+
 /** A body of at most this many bytes is read to its end to keep the connection; of a larger one the connection is closed. */
 const WORTH_READING = 64 * 1024;
+/** A connection is made anew in less time than this, in ms. */
+const WORTH_WAITING = 1000;
 
 /** An HTTP answer. Its body is read once, as a stream or as a whole, or given up with `discard`. */
 export class Answer {
@@ -17,7 +22,9 @@ export class Answer {
   readonly #headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly #body: Incoming;
   readonly #asError: (cause: unknown) => unknown;
+  readonly #patience: number;
 
+  /** `patience` is how long a body may take that is read as a whole, in ms. */
   constructor(
     method: string,
     url: URL,
@@ -25,6 +32,7 @@ export class Answer {
     headers: Readonly<Record<string, string | string[] | undefined>>,
     body: Incoming,
     asError: (cause: unknown) => unknown,
+    patience: number,
   ) {
     this.method = method;
     this.url = url;
@@ -32,6 +40,7 @@ export class Answer {
     this.#headers = headers;
     this.#body = body;
     this.#asError = asError;
+    this.#patience = patience;
   }
 
   /** The values of a header, one for each time it was sent. `name` is lower case. */
@@ -67,9 +76,9 @@ export class Answer {
     }
   }
 
-  /** The whole body. Fails with `LIMIT` where it is larger than `limit` bytes. */
+  /** The whole body. Fails with `LIMIT` where it is larger than `limit` bytes, or trickles. */
   async bytes(limit: number, what: string): Promise<Uint8Array> {
-    return collect(this.stream(), limit, what);
+    return this.#inTime(() => collect(this.stream(), limit, what));
   }
 
   /** The first bytes of the body, for an error message; empty where it cannot be read. */
@@ -77,11 +86,13 @@ export class Answer {
     const chunks: Uint8Array[] = [];
     let size = 0;
     try {
-      for await (const chunk of this.stream()) {
-        chunks.push(chunk);
-        size += chunk.byteLength;
-        if (size >= WORTH_READING) break;
-      }
+      await this.#inTime(async () => {
+        for await (const chunk of this.stream()) {
+          chunks.push(chunk);
+          size += chunk.byteLength;
+          if (size >= WORTH_READING) break;
+        }
+      });
     } catch {
       // What arrived has to do: the status is the message.
     }
@@ -91,9 +102,20 @@ export class Answer {
   /** Gives the body up. The connection is kept where little of it is left. */
   async discard(): Promise<void> {
     try {
-      await this.#body.dump({ limit: WORTH_READING });
+      await this.#inTime(() => this.#body.dump({ limit: WORTH_READING }), WORTH_WAITING);
     } catch {
       this.#body.destroy();
+    }
+  }
+
+  /** Breaks the body off where it takes too long: one byte now and then counts as silence. */
+  async #inTime<T>(read: () => Promise<T>, patience = this.#patience): Promise<T> {
+    const tooSlow = (): unknown => this.#body.destroy(Object.assign(new Error("it trickles"), { code: TRICKLES }));
+    const timer = setTimeout(tooSlow, patience).unref();
+    try {
+      return await read();
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

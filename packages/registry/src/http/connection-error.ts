@@ -1,5 +1,6 @@
 import { type ErrorCode, systemErrorCode } from "@stowage/layout";
-import { RegistryError } from "../registry-error.js";
+import { isTemporaryStatus, RegistryError } from "../registry-error.js";
+import { TRICKLES } from "./answer.js";
 
 interface Explanation {
   readonly text: (host: string) => string;
@@ -21,7 +22,17 @@ const UNREACHABLE: Explanation = {
   text: (host) => `there is no route to ${host}`,
   hint: () => "Check the network and the proxy settings.",
 };
-const NO_ANSWER: Explanation = { text: (host) => `${host} did not answer in time`, code: "LIMIT", temporary: true };
+const NO_CONNECTION: Explanation = {
+  text: (host) => `no connection to ${host} came about in time`,
+  hint: () => "Check host, port, firewall and proxy settings.",
+  code: "LIMIT",
+  temporary: true,
+};
+const NO_ANSWER: Explanation = {
+  text: (host) => `${host} took the request and did not answer in time`,
+  code: "LIMIT",
+  temporary: true,
+};
 const LOST: Explanation = { text: (host) => `the connection to ${host} was lost`, temporary: true };
 const NOT_TLS: Explanation = {
   text: (host) => `${host} does not speak TLS`,
@@ -32,6 +43,14 @@ const UNTRUSTED: Explanation = {
   hint: () => "Name the authority that signed it with --ca-file; --insecure gives up the check.",
 };
 
+const WANTS_CERTIFICATE: Explanation = {
+  text: (host) => `${host} wants a client certificate, or another one`,
+  hint: () => "Where it wants a client certificate, name one with --cert and --key or put it into a certs.d directory.",
+};
+
+/** The code of the error for a body that the other side does not take. */
+export const STOPPED_READING = "STOWAGE_STOPPED_READING";
+
 const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   ECONNREFUSED: REFUSED,
   ENOTFOUND: UNKNOWN_NAME,
@@ -39,10 +58,12 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   EHOSTUNREACH: UNREACHABLE,
   ENETUNREACH: UNREACHABLE,
   EADDRNOTAVAIL: UNREACHABLE,
-  ETIMEDOUT: NO_ANSWER,
-  UND_ERR_CONNECT_TIMEOUT: NO_ANSWER,
+  ETIMEDOUT: NO_CONNECTION,
+  UND_ERR_CONNECT_TIMEOUT: NO_CONNECTION,
   UND_ERR_HEADERS_TIMEOUT: NO_ANSWER,
   UND_ERR_BODY_TIMEOUT: { ...NO_ANSWER, text: (host) => `${host} stopped sending` },
+  [TRICKLES]: { ...NO_ANSWER, text: (host) => `${host} sends too slowly` },
+  [STOPPED_READING]: { ...NO_ANSWER, text: (host) => `${host} stopped reading` },
   ECONNRESET: LOST,
   ECONNABORTED: LOST,
   EPIPE: LOST,
@@ -59,6 +80,11 @@ const EXPLANATIONS: Readonly<Record<string, Explanation>> = {
   UNABLE_TO_GET_ISSUER_CERT: UNTRUSTED,
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNTRUSTED,
   CERT_SIGNATURE_FAILURE: UNTRUSTED,
+  ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED: WANTS_CERTIFICATE,
+  ERR_SSL_TLSV1_ALERT_CERTIFICATE_REQUIRED: WANTS_CERTIFICATE,
+  ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE: WANTS_CERTIFICATE,
+  ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE: WANTS_CERTIFICATE,
+  ERR_SSL_TLSV1_ALERT_UNKNOWN_CA: WANTS_CERTIFICATE,
   CERT_HAS_EXPIRED: { text: (host) => `the certificate of ${host} has expired` },
   CERT_NOT_YET_VALID: {
     text: (host) => `the certificate of ${host} is not valid yet`,
@@ -77,7 +103,7 @@ export function connectionError(
   proxy?: URL,
 ): RegistryError {
   const { action, method, url } = request;
-  const explanation = EXPLANATIONS[systemErrorCode(cause) ?? ""];
+  const explanation = refusalOfProxy(cause, proxy) ?? EXPLANATIONS[systemErrorCode(cause) ?? ""];
   const host = proxy === undefined ? url.host : `${url.host} or the proxy ${proxy.host}`;
   const text =
     explanation?.text(host) ??
@@ -86,7 +112,27 @@ export function connectionError(
     method,
     url,
     cause,
-    hint: explanation?.hint?.(url.host),
+    hint: explanation?.hint?.(url.host) ?? (wasHungUpOn(cause, url) ? WANTS_CERTIFICATE.hint?.(url.host) : undefined),
     temporary: explanation?.temporary ?? false,
   });
+}
+
+/** The library tells only in its message which status a proxy answered with to CONNECT. */
+function refusalOfProxy(cause: unknown, proxy: URL | undefined): Explanation | undefined {
+  const message = cause instanceof Error ? cause.message : "";
+  const status = Number(/^Proxy response \((\d{3})\)/.exec(message)?.[1]);
+  if (proxy === undefined || Number.isNaN(status)) return undefined;
+  return {
+    text: () => `the proxy ${proxy.host} answered ${status}`,
+    ...(status === 401 || status === 403 || status === 407
+      ? { hint: () => "Check the name and the password of the proxy in the environment, and what it lets through." }
+      : {}),
+    temporary: isTemporaryStatus(status),
+  };
+}
+
+/** Some servers say in no other way that they want a client certificate. */
+function wasHungUpOn(cause: unknown, url: URL): boolean {
+  const broken = cause as { socket?: { bytesRead?: number } } | undefined;
+  return url.protocol === "https:" && broken?.socket?.bytesRead === 0;
 }

@@ -1,8 +1,6 @@
-import { sameOrigin } from "./url.js";
-
 /**
  * The URL of the next page that Link headers name (RFC 8288), resolved against `from`; undefined where they name none. Each
- * value may hold several links, and `rel` may be without quotes. A page of another origin does not count.
+ * value may hold several links, and `rel` may be without quotes. It may lead anywhere.
  */
 export function nextPage(values: readonly string[], from: URL): URL | undefined {
   for (const value of values) {
@@ -12,8 +10,7 @@ export function nextPage(values: readonly string[], from: URL): URL | undefined 
       const rel = /;\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))/i.exec(parameters);
       const relations = (rel?.[1] ?? rel?.[2] ?? "").toLowerCase().split(/\s+/);
       if (!relations.includes("next") || !URL.canParse(target, from.href)) continue;
-      const url = new URL(target, from);
-      if (sameOrigin(url, from)) return url;
+      return new URL(target, from);
     }
   }
   return undefined;

@@ -9,10 +9,14 @@ export interface RetryOptions {
   readonly retryDelay?: number | undefined;
   /** The longest wait a registry may ask for, in ms; where it asks for more, the failure is final. Default: 60,000. */
   readonly maximumRetryAfter?: number | undefined;
+  /** How long one request may take with all its repetitions before another failure is final, in ms. Default: 300,000. */
+  readonly retryBudget?: number | undefined;
 }
 
-const DEFAULTS = { tries: 5, retryDelay: 500, maximumRetryAfter: 60_000 };
+const DEFAULTS = { tries: 5, retryDelay: 500, maximumRetryAfter: 60_000, retryBudget: 300_000 };
 const MAXIMUM_DELAY = 30_000;
+/** After a pause for all the requests to a registry start again one by one within this time, in ms. */
+const SPREAD = 250;
 
 /** Repeats what failed for a while. One for each registry: when it asks to wait, all requests to it wait. */
 export class Retry {
@@ -24,6 +28,7 @@ export class Retry {
       tries: Math.max(1, options.tries ?? DEFAULTS.tries),
       retryDelay: options.retryDelay ?? DEFAULTS.retryDelay,
       maximumRetryAfter: options.maximumRetryAfter ?? DEFAULTS.maximumRetryAfter,
+      retryBudget: options.retryBudget ?? DEFAULTS.retryBudget,
     };
   }
 
@@ -32,8 +37,12 @@ export class Retry {
     return this.#options.tries;
   }
 
-  /** Runs `attempt` until it succeeds, fails for good, or has been run the allowed number of times. Fails with its last error. */
+  /**
+   * Runs `attempt` until it succeeds, fails for good, has been run the allowed number of times, or would have to wait beyond the
+   * time allowed. Fails with its last error.
+   */
   async run<T>(attempt: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const deadline = Date.now() + this.#options.retryBudget;
     for (let count = 1; ; count++) {
       await this.#pause(signal);
       try {
@@ -42,15 +51,17 @@ export class Retry {
         if (!(error instanceof RegistryError) || !error.temporary || count >= this.#options.tries) throw error;
         const asked = error.retryAfter;
         if (asked !== undefined && asked > this.#options.maximumRetryAfter) throw error;
+        const delay = Math.random() * Math.min(MAXIMUM_DELAY, this.#options.retryDelay * 2 ** (count - 1));
+        if (Date.now() + Math.max(delay, asked ?? 0) > deadline) throw error;
         if (asked !== undefined) this.#notBefore = Math.max(this.#notBefore, Date.now() + asked);
-        await wait(Math.random() * Math.min(MAXIMUM_DELAY, this.#options.retryDelay * 2 ** (count - 1)), signal);
+        await wait(delay, signal);
       }
     }
   }
 
   async #pause(signal: AbortSignal | undefined): Promise<void> {
     for (let left = this.#notBefore - Date.now(); left > 0; left = this.#notBefore - Date.now())
-      await wait(left, signal);
+      await wait(left + Math.random() * Math.min(SPREAD, left), signal);
   }
 }
 

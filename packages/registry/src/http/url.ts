@@ -36,3 +36,11 @@ export function appendQuery(url: URL, name: string, value: string): URL {
 export function sameOrigin(one: URL, other: URL): boolean {
   return one.protocol === other.protocol && one.host === other.host;
 }
+
+/** What stands in the query of a URL that carries its own permission: S3, Google, Azure and CloudFront. */
+const SIGNATURES = ["x-amz-signature", "x-goog-signature", "signature", "sig", "awsaccesskeyid"];
+
+/** True if the URL is signed: who asks then shows nothing else, or is refused for showing two things. */
+export function isSigned(url: URL): boolean {
+  return [...url.searchParams.keys()].some((name) => SIGNATURES.includes(name.toLowerCase()));
+}
