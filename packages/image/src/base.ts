@@ -1,4 +1,4 @@
-import { type Abortable, type Descriptor, mediaTypes, type Platform, type Source } from "@stowage/layout";
+import { type Abortable, type Descriptor, mediaTypes, OciError, type Platform, type Source } from "@stowage/layout";
 import { type Image, readImage } from "./image.js";
 
 /** The image to build on. */
@@ -33,6 +33,15 @@ const OCI_LAYER_TYPES: ReadonlyMap<string, string> = new Map([
   [mediaTypes.dockerLayer, mediaTypes.layer],
   ["application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", NONDISTRIBUTABLE_GZIP],
 ]);
+
+/** The other way round: the descriptor of a layer in Docker's types. Fails with `UNSUPPORTED` where Docker has none. */
+export function toDockerLayer(layer: Descriptor): Descriptor {
+  if (layer.mediaType.startsWith("application/vnd.docker.")) return layer;
+  for (const [mediaType, oci] of OCI_LAYER_TYPES) if (oci === layer.mediaType) return { ...layer, mediaType };
+  throw new OciError("UNSUPPORTED", `Docker has no media type for the layer ${layer.digest}, ${layer.mediaType}`, {
+    hint: layer.mediaType === mediaTypes.layerZstd ? "Compress it with gzip." : undefined,
+  });
+}
 
 /** True for a layer that is not to be copied: it stays where its `urls` say. The media type decides, not the `urls`. */
 export function isNondistributable(layer: Descriptor): boolean {

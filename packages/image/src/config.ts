@@ -30,6 +30,18 @@ export interface ExecutionConfig {
   readonly WorkingDir?: string;
   readonly Labels?: Readonly<Record<string, string>>;
   readonly StopSignal?: string;
+  readonly Healthcheck?: Healthcheck;
+}
+
+/** How a container is asked whether it is well; times are in nanoseconds. Docker's; image-spec v1.1.1, config.md reserves the name. */
+export interface Healthcheck {
+  /** `["CMD", program, ...]`, `["CMD-SHELL", line]`, or `["NONE"]`. */
+  readonly Test?: readonly string[];
+  readonly Interval?: number;
+  readonly Timeout?: number;
+  readonly StartPeriod?: number;
+  readonly StartInterval?: number;
+  readonly Retries?: number;
 }
 
 /** An image configuration; members it does not know are kept. image-spec v1.1.1, config.md. */
@@ -70,6 +82,8 @@ export interface ConfigChanges {
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /** `SIGTERM`, `SIGRTMIN+3`, `15`. */
   readonly stopSignal?: string | undefined;
+  /** Members that are absent stay as the base has them. */
+  readonly healthcheck?: Healthcheck | undefined;
 }
 
 /** A layer to add to a configuration. */
@@ -106,7 +120,7 @@ const EXECUTION_ORDER = [
 /**
  * The configuration of an image: that of `base`, or an empty one, with the changes and the layers. Members are in a fixed
  * order, maps are sorted by key, absent and null members are left out: the same arguments give the same JSON. The history
- * has one entry per layer; where that of the base does not fit the layers of the base, the result has none.
+ * has one entry per layer; where that of the base does not fit the layers of the base, layers that are added leave none.
  * Fails with `INVALID` where a value breaks the spec.
  */
 export function makeConfig(changes: ConfigChanges, layers: readonly ConfigLayer[], base?: ImageConfig): ImageConfig {
@@ -116,7 +130,9 @@ export function makeConfig(changes: ConfigChanges, layers: readonly ConfigLayer[
   const history =
     base === undefined || hasAlignedHistory(base)
       ? [...(base?.history ?? []), ...layers.map((layer) => layer.history)]
-      : undefined;
+      : layers.length === 0
+        ? base.history
+        : undefined;
   return ordered(
     {
       ...inherited,
@@ -132,7 +148,8 @@ export function makeConfig(changes: ConfigChanges, layers: readonly ConfigLayer[
 }
 
 function executionChanges(changes: ConfigChanges, base: ExecutionConfig = {}): Record<string, unknown> {
-  const { user, exposedPorts, env, entrypoint, cmd, volumes, workdir, labels, stopSignal } = changes;
+  const { user, exposedPorts, env, entrypoint, cmd, volumes, workdir, labels, stopSignal, healthcheck } = changes;
+  if (healthcheck !== undefined) checkHealthcheck(healthcheck);
   if (workdir !== undefined && !isAbsolutePath(workdir))
     throw refuse("the working directory", workdir, "an absolute path");
   if (stopSignal !== undefined && !/^(?:SIG[A-Z0-9]+(?:[+-][0-9]+)?|[0-9]{1,3})$/.test(stopSignal))
@@ -151,7 +168,17 @@ function executionChanges(changes: ConfigChanges, base: ExecutionConfig = {}): R
     ...(workdir === undefined ? {} : { WorkingDir: workdir }),
     ...(labels === undefined ? {} : { Labels: sorted({ ...base.Labels, ...labels }) }),
     ...(stopSignal === undefined ? {} : { StopSignal: stopSignal }),
+    ...(healthcheck === undefined ? {} : { Healthcheck: { ...base.Healthcheck, ...healthcheck } }),
   };
+}
+
+function checkHealthcheck({ Test, ...numbers }: Healthcheck): void {
+  if (Test !== undefined && !["NONE", "CMD", "CMD-SHELL"].includes(Test[0] ?? ""))
+    throw refuse("the health check", JSON.stringify(Test), "one that starts with CMD, CMD-SHELL or NONE");
+  for (const [key, value] of Object.entries(numbers)) {
+    if (!Number.isSafeInteger(value) || value < 0)
+      throw refuse(`the ${key} of the health check`, String(value), "a whole number");
+  }
 }
 
 /**
@@ -193,7 +220,7 @@ function parseExecutionConfig(config: JsonObject, where: string): ExecutionConfi
   const checks: readonly [string, readonly string[], (value: unknown) => boolean][] = [
     ["a string", ["User", "WorkingDir", "StopSignal"], (value) => typeof value === "string"],
     ["a list of strings", ["Env", "Entrypoint", "Cmd"], isListOfStrings],
-    ["an object", ["ExposedPorts", "Volumes", "Labels"], isJsonObject],
+    ["an object", ["ExposedPorts", "Volumes", "Labels", "Healthcheck"], isJsonObject],
   ];
   for (const [what, keys, check] of checks) {
     for (const key of keys) {
@@ -247,7 +274,8 @@ function mergeEnv(base: readonly string[], changes: readonly string[]): readonly
   return merged;
 }
 
-function parsePort(text: string): string {
+/** `80` and `80/tcp` as `80/tcp`. Fails with `INVALID` where it is no port. */
+export function parsePort(text: string): string {
   const match = /^([0-9]{1,5})(?:\/(tcp|udp|sctp))?$/.exec(text);
   const port = Number(match?.[1]);
   if (match === null || port < 1 || port > 65_535) throw refuse("the port", text, "one like 80, 80/tcp or 53/udp");

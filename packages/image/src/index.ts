@@ -7,6 +7,7 @@ export {
   type ConfigChanges,
   type ConfigLayer,
   type ExecutionConfig,
+  type Healthcheck,
   type History,
   hasAlignedHistory,
   type ImageConfig,
@@ -46,8 +47,15 @@ export type { IndexPart } from "./index-entries.js";
 export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";
 export { type LowerEntry, type LowerPath, LowerPaths } from "./lower-paths.js";
 export { type FileMapping, parseMapping } from "./mapping.js";
+export { type ConfigEdits, type ConfigMember, configMembers } from "./mutate/change-config.js";
+export type { ImageChanges } from "./mutate/change-image.js";
+export type { LayerEdits, LayerReplacement, LayerSelector } from "./mutate/edit-layers.js";
+export { type MediaTypeFamily, mediaTypeFamilies } from "./mutate/media-types.js";
+export { type MutatedImage, type MutateOptions, type MutateReport, mutate } from "./mutate/mutate.js";
+export type { Rebase } from "./mutate/rebase.js";
+export type { LayerRange } from "./mutate/squash.js";
 export { type LayerLimits, type OpenLayerOptions, openLayer } from "./open-layer.js";
-export { type TarEntry, type WriteTarOptions, writeTar } from "./tar.js";
+export { type EncodedTarEntry, type TarEntry, type WriteTarOptions, writeTar } from "./tar.js";
 export type { TarHeader } from "./tar-header.js";
 export { checkTar, readTar, type TarReadEntry } from "./tar-reader.js";
 export type { ExtendedAttributes } from "./unpack/attributes.js";

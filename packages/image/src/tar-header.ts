@@ -21,7 +21,6 @@ const BLOCK = 512;
 const TYPE_FLAGS = { file: "0", hardlink: "1", symlink: "2", directory: "5" } as const;
 /** 2^32 - 1 means "no id" to chown(2). */
 const MAXIMUM_ID = 2 ** 32 - 2;
-const encoder = new TextEncoder();
 
 /**
  * The header blocks of an entry: POSIX ustar, and a PAX extended header in front where a value does not fit the ustar
@@ -34,18 +33,18 @@ const encoder = new TextEncoder();
  */
 export function encodeTarHeader(header: TarHeader): Uint8Array {
   checkTarHeader(header);
-  const records: string[] = [];
+  const records: Uint8Array[] = [];
   const name = splitName(header.name);
-  if (name === undefined) records.push(record("path", header.name));
+  if (name === undefined) records.push(paxRecord("path", header.name));
   const linkname = header.linkname ?? "";
-  if (!fits(linkname, 100)) records.push(record("linkpath", linkname));
+  if (!fits(linkname, 100)) records.push(paxRecord("linkpath", linkname));
   for (const [key, value, digits] of [
     ["uid", header.uid, 7],
     ["gid", header.gid, 7],
     ["size", header.size, 11],
     ["mtime", header.mtime, 11],
   ] as const) {
-    if (value >= 8 ** digits) records.push(record(key, String(value)));
+    if (value >= 8 ** digits) records.push(paxRecord(key, String(value)));
   }
   const own = ustar(
     header,
@@ -53,7 +52,7 @@ export function encodeTarHeader(header: TarHeader): Uint8Array {
     shorten(linkname),
     TYPE_FLAGS[header.type],
   );
-  return records.length === 0 ? own : Buffer.concat([paxHeader(header.name, records.join("")), own]);
+  return records.length === 0 ? own : Buffer.concat([paxHeader(header.name, records), own]);
 }
 
 /** Fails with `INVALID` where `name` could lead out of the directory an archive is unpacked into. */
@@ -94,7 +93,7 @@ function checkTarHeader(header: TarHeader): void {
 }
 
 /** The name over the two fields ustar has for it, or undefined where it does not fit. */
-function splitName(name: string): { prefix: string; name: string } | undefined {
+export function splitName(name: string): { prefix: string; name: string } | undefined {
   if (!isAscii(name)) return undefined;
   if (name.length <= 100) return { prefix: "", name };
   // The last character may be the slash of a directory, and the name field must not be empty.
@@ -108,17 +107,21 @@ function isAscii(text: string): boolean {
   return !/[^\x01-\x7f]/.test(text);
 }
 
-function fits(text: string, length: number): boolean {
+/** True for what a field of this many bytes can hold. */
+export function fits(text: string, length: number): boolean {
   return text.length <= length && isAscii(text);
 }
 
 /** What a reader without PAX sees in a field of 100 bytes. */
-function shorten(text: string): string {
+export function shorten(text: string): string {
   return fits(text, 100) ? text : text.replace(/[^\x01-\x7f]/gu, "_").slice(0, 100);
 }
 
-function ustar(
-  header: Omit<TarHeader, "name" | "type" | "linkname">,
+/** The block itself, with a checksum. */
+export function ustar(
+  header: Omit<TarHeader, "name" | "type" | "linkname"> & {
+    readonly device?: { readonly major: number; readonly minor: number };
+  },
   name: { prefix: string; name: string },
   linkname: string,
   flag: string,
@@ -134,8 +137,8 @@ function ustar(
   block.write(flag, 156, "latin1");
   block.write(linkname, 157, 100, "latin1");
   block.write("ustar\x0000", 257, "latin1");
-  writeNumber(block, 0, 329, 8);
-  writeNumber(block, 0, 337, 8);
+  writeNumber(block, header.device?.major ?? 0, 329, 8);
+  writeNumber(block, header.device?.minor ?? 0, 337, 8);
   block.write(name.prefix, 345, 155, "latin1");
   let sum = 0;
   for (const byte of block) sum += byte;
@@ -157,8 +160,9 @@ function writeNumber(block: Buffer, value: number, offset: number, width: number
   }
 }
 
-function paxHeader(name: string, records: string): Uint8Array {
-  const body = encoder.encode(records);
+/** A PAX extended header for the entry of this name. */
+export function paxHeader(name: string, records: readonly Uint8Array[]): Uint8Array {
+  const body = Buffer.concat(records);
   const padded = Buffer.alloc(Math.ceil(body.byteLength / BLOCK) * BLOCK);
   padded.set(body);
   const fields = { mode: 0o644, uid: 0, gid: 0, mtime: 0, size: body.byteLength };
@@ -166,9 +170,9 @@ function paxHeader(name: string, records: string): Uint8Array {
 }
 
 /** One PAX record: its own length in decimal, a space, `key=value`, a newline. */
-function record(key: string, value: string): string {
-  const rest = encoder.encode(` ${key}=${value}\n`).byteLength;
-  let length = rest;
-  while (length !== rest + String(length).length) length = rest + String(length).length;
-  return `${length} ${key}=${value}\n`;
+export function paxRecord(key: string, value: string | Uint8Array): Uint8Array {
+  const body = Buffer.concat([Buffer.from(` ${key}=`), Buffer.from(value as Uint8Array), Buffer.from("\n")]);
+  let length = body.byteLength;
+  while (length !== body.byteLength + String(length).length) length = body.byteLength + String(length).length;
+  return Buffer.concat([Buffer.from(String(length)), body]);
 }

@@ -7,6 +7,11 @@ export interface TarEntry extends TarHeader {
   open?(): Bytes;
 }
 
+/** One entry whose header blocks are made already. */
+export interface EncodedTarEntry extends Pick<TarEntry, "name" | "size" | "open"> {
+  readonly header: Uint8Array;
+}
+
 /** The options of {@link writeTar}. */
 export interface WriteTarOptions extends Abortable {
   /** A chunk is valid only until the next is asked for: less memory for a consumer that copies it anyway. Default: false. */
@@ -23,13 +28,13 @@ const BLOCK = 512;
  * says, and as {@link TarHeader} asks with `INVALID`.
  */
 export async function* writeTar(
-  entries: Iterable<TarEntry> | AsyncIterable<TarEntry>,
+  entries: Iterable<TarEntry> | AsyncIterable<TarEntry | EncodedTarEntry>,
   options: WriteTarOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const output = new Chunks(options.reuseChunks ?? false);
   for await (const entry of entries) {
     options.signal?.throwIfAborted();
-    yield* output.add(encodeTarHeader(entry));
+    yield* output.add("header" in entry ? entry.header : encodeTarHeader(entry));
     if (entry.size === 0) continue;
     let size = 0;
     for await (const chunk of entry.open?.() ?? []) {

@@ -10,10 +10,10 @@ import {
   type LayerSource,
   parseMapping,
 } from "@stowage/image";
-import { createdAt, formatLocation, formatPlatform, type Location, parseJson } from "@stowage/layout";
+import { createdAt, formatLocation, formatPlatform, type Location } from "@stowage/layout";
 import { type OpenOptions, withSource, withTarget } from "@stowage/registry";
-import type { Argv } from "yargs";
-import { type Context, defineCommand, parsed, UsageError } from "../command.js";
+import { type Context, defineCommand, parsed } from "../command.js";
+import { configArguments, withConfigOptions } from "../config-options.js";
 import {
   checkTargetCredentials,
   locationArgument,
@@ -107,15 +107,7 @@ export const buildCommand = defineCommand({
       ...(created === undefined ? {} : { created: new Date(created) }),
       compression: args.compression,
       modes: args.keepModes ? "exact" : "normal",
-      user: args.user,
-      env: args.env,
-      entrypoint: args.entrypoint === undefined ? undefined : argv("entrypoint", args.entrypoint),
-      cmd: args.cmd === undefined ? undefined : argv("cmd", args.cmd),
-      workdir: args.workdir,
-      labels: pairsArgument("label", args.label),
-      exposedPorts: args.expose,
-      volumes: args.volume,
-      stopSignal: args.stopSignal,
+      ...configArguments(args),
       signal: context.signal,
       onEvent: followBuild(progress),
     };
@@ -131,66 +123,8 @@ export const buildCommand = defineCommand({
   },
 });
 
-function withConfigOptions<T>(yargs: Argv<T>) {
-  return yargs
-    .option("entrypoint", {
-      type: "string",
-      array: true,
-      requiresArg: true,
-      describe: "The program; repeat it for each argument, or give a JSON array",
-    })
-    .option("cmd", {
-      type: "string",
-      array: true,
-      requiresArg: true,
-      describe: "The default arguments; repeat it for each, or give a JSON array",
-    })
-    .option("env", {
-      alias: "e",
-      type: "string",
-      array: true,
-      requiresArg: true,
-      describe: "NAME=VALUE in the environment",
-    })
-    .option("workdir", {
-      alias: "w",
-      type: "string",
-      requiresArg: true,
-      describe: "The directory the program starts in",
-    })
-    .option("user", { alias: "u", type: "string", requiresArg: true, describe: "USER[:GROUP] the program runs as" })
-    .option("label", {
-      alias: "l",
-      type: "string",
-      array: true,
-      requiresArg: true,
-      describe: "KEY=VALUE in the config",
-    })
-    .option("expose", {
-      type: "string",
-      array: true,
-      requiresArg: true,
-      describe: "PORT[/tcp|udp] the program listens on",
-    })
-    .option("volume", {
-      type: "string",
-      array: true,
-      requiresArg: true,
-      describe: "A path for data that outlives the container",
-    })
-    .option("stop-signal", { type: "string", requiresArg: true, describe: "The signal that stops the program" });
-}
-
-/** `--cmd node --cmd x.js`, or `--cmd '["node","x.js"]'`. */
-function argv(option: string, texts: readonly string[]): readonly string[] {
-  const [first] = texts;
-  if (texts.length !== 1 || first?.startsWith("[") !== true) return texts;
-  const value = parsed(() => parseJson(Buffer.from(first), `--${option}`));
-  if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
-  throw new UsageError(`--${option} ${first} is not a JSON array of strings`);
-}
-
-function withBase<T>(
+/** Opens the LOCATION of a base image, where there is one. */
+export function withBase<T>(
   text: string | undefined,
   open: OpenOptions,
   use: (base: BaseImage | undefined) => Promise<T>,

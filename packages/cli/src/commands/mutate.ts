@@ -1,0 +1,241 @@
+import {
+  type BaseImage,
+  type ConfigEdits,
+  type ConfigMember,
+  configMembers,
+  type Healthcheck,
+  type MutateReport,
+  mutate,
+  type Rebase,
+} from "@stowage/image";
+import { createdAt, formatLocation, formatPlatform, type Target } from "@stowage/layout";
+import { type OpenOptions, withTarget } from "@stowage/registry";
+import type { Argv } from "yargs";
+import { type Context, defineCommand, parsed, UsageError } from "../command.js";
+import { argv, type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
+import { layerArguments, withLayerOptions } from "../layer-options.js";
+import {
+  locationArgument,
+  openOptions,
+  pairsArgument,
+  platformArgument,
+  withRegistryOptions,
+  withRoot,
+} from "../locations.js";
+import { besideArchive, note, printJson, printLines } from "../output.js";
+import { followCopy, startProgress } from "../progress.js";
+import { countArgument, durationArgument } from "../quantities.js";
+import { limitArguments, withLimitOptions } from "../unpack-options.js";
+import { withBase } from "./build.js";
+import { reportLines, tagFor } from "./copy.js";
+
+export const mutateCommand = defineCommand({
+  command: "mutate <location>",
+  describe: "Copy an image with changes: its config, annotations, layers, media types",
+  examples: [
+    [
+      "$0 mutate oci:dist:v1 -t oci:dist:v1-debug --user root --env DEBUG=1 --remove-label build.id",
+      "In a layout, under another tag; every platform of an index",
+    ],
+    [
+      "$0 mutate alpine:3.20 -t ghcr.io/acme/alpine:3.20 --platform linux/arm64 --entrypoint /bin/sh --clear cmd",
+      "From registry to registry, one platform of several",
+    ],
+    [
+      "$0 mutate oci:dist:v1 -t oci:dist:v1-new --rebase alpine:3.20.0 alpine:3.20.1",
+      "The same layers on a newer base, without a build",
+    ],
+    [
+      "$0 mutate oci:dist:v1 -t oci-archive:small.tar --strip 'usr/share/doc' --flatten",
+      "One layer without the manuals",
+    ],
+  ],
+  options: (yargs) =>
+    withLimitOptions(withLayerOptions(withEditOptions(withConfigOptions(withRegistryOptions(yargs)))))
+      .positional("location", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
+      .option("target", {
+        alias: "t",
+        type: "string",
+        requiresArg: true,
+        demandOption: true,
+        describe: "The LOCATION of the result; without a tag it gets the source's",
+      })
+      .option("platform", {
+        type: "string",
+        requiresArg: true,
+        describe: "Change only the image for OS/ARCH[/VARIANT] of an index; the others stay in it as they are",
+      })
+      .option("annotation", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "KEY=VALUE for the manifest of each image",
+      })
+      .option("remove-annotation", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "Take this KEY away from the manifest of each image",
+      })
+      .option("index-annotation", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "KEY=VALUE for the index",
+      }),
+  run: (args, context) => {
+    const open = openOptions(args, context.signal);
+    const target = locationArgument(args.target);
+    const changes = { ...editArguments(args), ...layerArguments(args), ...limitArguments(args) };
+    return withRoot(args.location, { open }, async (root) => {
+      const progress = startProgress(context, "changing", args.quiet || args.json);
+      const tag = tagFor(target, root);
+      const work = (destination: Target, rebase: Rebase | undefined): Promise<MutateReport> =>
+        mutate(root.source, destination, root.descriptor, {
+          ...changes,
+          rebase,
+          platform: platformArgument(args.platform),
+          annotations: args.annotation === undefined ? undefined : pairsArgument("annotation", args.annotation),
+          removeAnnotations: args.removeAnnotation,
+          indexAnnotations:
+            args.indexAnnotation === undefined ? undefined : pairsArgument("index-annotation", args.indexAnnotation),
+          signal: context.signal,
+          tags: tag === undefined ? [] : [tag],
+          onEvent: followCopy(progress),
+        });
+      const report = await withRebase(args.rebase, open, (rebase) =>
+        withTarget(target, open, (destination) => work(destination, rebase)),
+      ).finally(() => progress.stop());
+      explain(context, report);
+      const beside = besideArchive(context, [target]);
+      if (args.json) printJson(beside, report);
+      else if (args.quiet) printLines(beside, [report.descriptor.digest]);
+      else printLines(beside, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...lines(report)]);
+      return report.copy.failures.length > 0 ? 3 : 0;
+    });
+  },
+});
+
+function withRebase<T>(
+  texts: readonly string[] | undefined,
+  open: OpenOptions,
+  use: (rebase: Rebase | undefined) => Promise<T>,
+): Promise<T> {
+  if (texts === undefined) return use(undefined);
+  if (texts.length !== 2) throw new UsageError("--rebase takes two LOCATIONs, the old base and the new one");
+  return withBase(texts[0], open, (from) =>
+    withBase(texts[1], open, (onto) => use({ from: from as BaseImage, onto: onto as BaseImage })),
+  );
+}
+
+interface EditArguments extends ConfigArguments {
+  readonly author: string | undefined;
+  readonly created: string | undefined;
+  readonly healthcheck: string[] | undefined;
+  readonly "health-interval": string | undefined;
+  readonly "health-timeout": string | undefined;
+  readonly "health-start-period": string | undefined;
+  readonly "health-retries": string | undefined;
+  readonly clear: ConfigMember[] | undefined;
+  readonly "remove-label": string[] | undefined;
+  readonly "remove-env": string[] | undefined;
+  readonly "remove-port": string[] | undefined;
+  readonly "remove-volume": string[] | undefined;
+}
+
+function withEditOptions<T>(yargs: Argv<T>) {
+  const text = { type: "string", requiresArg: true } as const;
+  const texts = { ...text, array: true } as const;
+  return yargs
+    .option("author", { ...text, describe: "Who made the image" })
+    .option("created", { ...text, describe: "The time of creation, RFC 3339 or seconds or now" })
+    .option("healthcheck", {
+      ...texts,
+      describe: "The program that tells whether the container is well, as --cmd has it; a line for a shell; or none",
+    })
+    .option("health-interval", { ...text, describe: "Time between two checks: 30s, 5m" })
+    .option("health-timeout", { ...text, describe: "Time a check may take" })
+    .option("health-start-period", { ...text, describe: "Time in which failed checks do not count" })
+    .option("health-retries", { ...text, describe: "Failed checks after which the container is not well" })
+    .option("remove-label", { ...texts, describe: "Take this label away" })
+    .option("remove-env", { ...texts, describe: "Take the variable of this NAME away" })
+    .option("remove-port", { ...texts, describe: "Take this PORT[/tcp|udp] away" })
+    .option("remove-volume", { ...texts, describe: "Take the volume at this path away" })
+    .option("clear", { choices: configMembers, array: true, requiresArg: true, describe: "Unset this member" });
+}
+
+function editArguments(args: EditArguments): ConfigEdits {
+  const healthcheck = healthcheckArgument(args);
+  return {
+    ...configArguments(args),
+    author: args.author,
+    created: args.created === undefined ? undefined : parsed(() => createdAt(args.created)),
+    ...(healthcheck === undefined ? {} : { healthcheck }),
+    clear: args.clear,
+    removeLabels: args["remove-label"],
+    removeEnv: args["remove-env"],
+    removeExposedPorts: args["remove-port"],
+    removeVolumes: args["remove-volume"],
+  };
+}
+
+function healthcheckArgument(args: EditArguments): Healthcheck | undefined {
+  const test = args.healthcheck === undefined ? undefined : healthTest(args.healthcheck);
+  const interval = nanoseconds("health-interval", args["health-interval"]);
+  const timeout = nanoseconds("health-timeout", args["health-timeout"]);
+  const startPeriod = nanoseconds("health-start-period", args["health-start-period"]);
+  const retries = countArgument("health-retries", args["health-retries"]);
+  const result: Healthcheck = {
+    ...(test === undefined ? {} : { Test: test }),
+    ...(interval === undefined ? {} : { Interval: interval }),
+    ...(timeout === undefined ? {} : { Timeout: timeout }),
+    ...(startPeriod === undefined ? {} : { StartPeriod: startPeriod }),
+    ...(retries === undefined ? {} : { Retries: retries }),
+  };
+  return Object.keys(result).length === 0 ? undefined : result;
+}
+
+/** One text that is no JSON array is a line for a shell, as in a Dockerfile. */
+function healthTest(texts: readonly string[]): readonly string[] {
+  const [first] = texts;
+  if (texts.length === 1 && first === "none") return ["NONE"];
+  if (texts.length === 1 && first?.startsWith("[") !== true) return ["CMD-SHELL", first ?? ""];
+  return ["CMD", ...argv("healthcheck", texts)];
+}
+
+function nanoseconds(option: string, text: string | undefined): number | undefined {
+  const milliseconds = durationArgument(option, text);
+  if (milliseconds === undefined) return undefined;
+  const result = Math.round(milliseconds * 1e6);
+  if (Number.isSafeInteger(result)) return result;
+  throw new UsageError(`--${option} ${text} is too long`);
+}
+
+/** What did not come along, and why. */
+function explain(context: Context, { copy, left, attestations }: MutateReport): void {
+  for (const { path, error } of copy.failures)
+    note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
+  for (const { digest } of left) note(context, `the referrer ${digest} stays with the old digest`);
+  for (const { digest } of attestations)
+    note(context, `the attestation ${digest} is about the old digest and is left out`);
+}
+
+function lines({ before, descriptor, images, copy }: MutateReport): string[] {
+  if (before.digest === descriptor.digest) return ["  nothing changed; the digest stays", ...reportLines(copy)];
+  const isIndex = !images.some((image) => image.descriptor.digest === descriptor.digest);
+  return [
+    `  NEW DIGEST${isIndex ? " of the index" : ""}:`,
+    ...wasAndIs(before.digest, descriptor.digest),
+    ...(isIndex
+      ? images.flatMap((image) => [
+          `  NEW DIGEST for ${formatPlatform(image.platform)}:`,
+          ...wasAndIs(image.before.digest, image.descriptor.digest),
+        ])
+      : []),
+    ...reportLines(copy),
+  ];
+}
+
+function wasAndIs(was: string, is: string): string[] {
+  return [`    was ${was}`, `    is  ${is}`];
+}

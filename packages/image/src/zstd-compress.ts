@@ -1,0 +1,29 @@
+import { Readable, type Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import * as zlib from "node:zlib";
+import { type Abortable, type Bytes, OciError } from "@stowage/layout";
+
+const CHUNK = 256 * 1024;
+
+/** The bytes as one zstd frame. RFC 8878. Fails with `UNSUPPORTED` where this Node has no zstd. */
+export async function* zstd(bytes: Bytes, options: Abortable = {}): AsyncGenerator<Uint8Array, void, undefined> {
+  // Not in the types of Node 20.
+  const create = (zlib as { createZstdCompress?: (options: { chunkSize: number }) => Transform }).createZstdCompress;
+  if (create === undefined)
+    throw new OciError("UNSUPPORTED", `cannot compress with zstd: Node ${process.versions.node} has none`, {
+      hint: "Node 22.15 and later have it.",
+    });
+  const compressor = create({ chunkSize: CHUNK });
+  const input = Readable.from(bytes, { objectMode: true, highWaterMark: 1 });
+  const fed = pipeline(input, compressor, { signal: options.signal });
+  // The loop fails with the same error; this is only for one that comes after the last chunk.
+  fed.catch(() => {});
+  try {
+    for await (const chunk of compressor) yield chunk as Buffer;
+    await fed;
+  } catch (error) {
+    throw options.signal?.aborted === true ? options.signal.reason : error;
+  } finally {
+    input.destroy();
+  }
+}
