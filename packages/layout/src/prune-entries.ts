@@ -2,13 +2,14 @@ import { type Graph, referrersIn } from "./graph.js";
 import type { Descriptor } from "./model/descriptor.js";
 import type { Digest } from "./model/digest.js";
 import { isOciError } from "./model/errors.js";
+import { MAXIMUM_MANIFEST_SIZE, referrerDescriptor } from "./model/manifest.js";
 import { mediaTypes } from "./model/media-types.js";
 import { referrersTag } from "./model/reference.js";
-import { readManifest } from "./model/verified.js";
+import { type ReadManifest, readManifest } from "./model/verified.js";
 import { isReferrersList, namedIn, subjectOfList } from "./reachable.js";
 import { type LayoutIndex, refName, withEntry } from "./store/index-json.js";
 import type { Layout } from "./store/layout.js";
-import { encodeList, entryForm } from "./store/referrer-forms.js";
+import { encodeList, entryForm, findLists, withReferrer } from "./store/referrer-forms.js";
 
 /** A list of referrers that a collection removed, or wrote anew without what is gone. */
 export interface PrunedList {
@@ -36,7 +37,7 @@ export interface PruneOptions {
 
 /**
  * The index without the entries of referrers that are not live, and with lists that name only what is live or was never
- * there. A live referrer that only something dead led to gets an entry of its own. Where nothing changes, the index itself.
+ * there. A live referrer that only something dead led to is registered anew. Where nothing changes, the index itself.
  */
 export async function pruneEntries(
   layout: Layout,
@@ -62,7 +63,7 @@ export async function pruneEntries(
   }
   const changed = entries.length > 0 || lists.length > 0;
   const rest = changed ? { ...index, manifests: kept } : index;
-  return { index: await withLostReferrers(layout, rest, graph, live, listed), entries, lists };
+  return { index: await withLostReferrers(layout, rest, graph, live, listed, options), entries, lists };
 }
 
 async function pruneList(
@@ -103,13 +104,17 @@ async function pruneList(
   };
 }
 
-/** Gives an entry to each live referrer that no entry, no list and no live manifest names any more. */
+/**
+ * Registers each live referrer that no entry, no list and no live manifest names any more, such as one whose writer was killed
+ * before it got that far.
+ */
 async function withLostReferrers(
   layout: Layout,
   index: LayoutIndex,
   graph: Graph,
   live: ReadonlyMap<Digest, number>,
   listed: ReadonlySet<Digest>,
+  options: PruneOptions,
 ): Promise<LayoutIndex> {
   const named = new Set(index.manifests.map(({ digest }) => digest));
   for (const digest of live.keys()) for (const link of graph.get(digest)?.links ?? []) named.add(link.digest);
@@ -117,18 +122,38 @@ async function withLostReferrers(
   for (const digest of live.keys()) {
     const node = graph.get(digest);
     if (node?.state !== "read" || node.subject === undefined || named.has(digest) || listed.has(digest)) continue;
-    const entry = await entryOf(layout, digest);
-    if (entry !== undefined) result = withEntry(result, entry);
+    const read = await readIfManifest(layout, digest);
+    if (read !== undefined) result = await withLostReferrer(layout, result, read, node.subject.digest, options);
   }
   return result;
 }
 
-async function entryOf(layout: Layout, digest: Digest): Promise<Descriptor | undefined> {
+/** The index with the referrer as an entry and in the list of its subject. */
+async function withLostReferrer(
+  layout: Layout,
+  index: LayoutIndex,
+  { descriptor, manifest }: ReadManifest,
+  subject: Digest,
+  options: PruneOptions,
+): Promise<LayoutIndex> {
+  const entry = entryForm(descriptor, manifest);
+  // The lists written so far are not stored in a dry run; what is in them does not matter then.
+  if (options.dryRun) return withEntry(index, entry);
+  const items: Descriptor[] = [referrerDescriptor(descriptor, manifest)];
+  for (const list of findLists(index, subject)) {
+    const before = await readIfManifest(layout, list.digest);
+    if (before?.manifest.kind === "index") items.push(...before.manifest.manifests);
+  }
+  const { bytes } = encodeList(items);
+  if (bytes.byteLength > MAXIMUM_MANIFEST_SIZE) return withEntry(index, entry);
+  return withReferrer(index, entry, subject, await layout.write([bytes], mediaTypes.index));
+}
+
+async function readIfManifest(layout: Layout, digest: Digest): Promise<ReadManifest | undefined> {
   try {
-    const descriptor = await layout.resolve(digest);
-    return entryForm(descriptor, (await readManifest(layout, descriptor)).manifest);
+    return await readManifest(layout, await layout.resolve(digest));
   } catch (error) {
-    // Content with a subject that is no manifest by the spec: no reader takes it for a referrer.
+    // It is not there, or no manifest by the spec: no reader takes it for a referrer, or for a list of them.
     if (isOciError(error) && error.code !== "REGISTRY") return undefined;
     throw error;
   }

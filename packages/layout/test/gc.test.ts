@@ -10,6 +10,7 @@ import {
   parseDigest,
   referrersTag,
   verify,
+  verifyLayout,
 } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { Child } from "./child-process.js";
@@ -136,6 +137,19 @@ describe("a collection", () => {
     expect((await gc(layout, { grace: 0 })).removed).toEqual([]);
     expect(await problems(layout)).toEqual([]);
     expect((await layout.index()).manifests).toEqual(expect.arrayContaining(others));
+  });
+
+  it("registers a referrer that a writer stored and did not get to register, in the list of its subject as well", async () => {
+    const layout = await newLayout();
+    const image = await pushImage(layout);
+    await layout.tag("v1", image);
+    await pushReferrer(layout, image, "a/signature");
+    const bytes = referrerBytes(image, "a/sbom");
+    const sbom = await layout.write([bytes], mediaTypes.manifest);
+    await pushReferrer(layout, sbom, "a/signature");
+    await gc(layout, { grace: 0 });
+    expect((await all(layout.referrers(image))).map(({ digest }) => digest)).toContain(sbom.digest);
+    expect((await verifyLayout(layout)).filter(({ severity }) => severity !== "note")).toEqual([]);
   });
 
   it("keeps an index that is tagged like a list and is none", async () => {

@@ -99,9 +99,8 @@ export async function observe(path: string): Promise<State> {
   const tags = new Map<string, string>();
   for (const tag of await all(layout.tags()))
     tags.set(tag, nameOf.get((await layout.resolve(tag)).digest) ?? "something else");
-  const present = new Set(
-    (await blobsOf(path)).map((digest) => nameOf.get(digest)).filter((name) => name !== undefined),
-  );
+  const digests = [...(await blobsOf(path)), ...(await takenBlobs(path))];
+  const present = new Set(digests.map((digest) => nameOf.get(digest)).filter((name) => name !== undefined));
   const registered = new Set<string>();
   for (const { descriptor } of Object.values(known))
     for (const { digest } of await all(layout.referrers(descriptor))) registered.add(nameOf.get(digest) ?? digest);
@@ -122,6 +121,15 @@ export function expectBetween(seen: State, before: State, goal: State): void {
 /** The digests by which the files under `blobs` are named. */
 export async function blobsOf(path: string): Promise<Digest[]> {
   return (await filesBelow(join(path, "blobs"))).map((name) => name.replace("/", ":") as Digest);
+}
+
+/** The digests of what a collection had in its hand when it was killed; the next change puts it back. */
+async function takenBlobs(path: string): Promise<Digest[]> {
+  const names = await readdir(join(path, "ingest")).catch(() => []);
+  return names.flatMap((name) => {
+    const match = /\.(sha256|sha512)-([0-9a-f]+)$/.exec(name);
+    return match === null ? [] : [`${match[1]}:${match[2]}` as Digest];
+  });
 }
 
 /**
