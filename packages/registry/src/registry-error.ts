@@ -107,6 +107,8 @@ export interface AnswerErrorOptions {
   readonly host: string;
   /** True where the request carried a credential or a token made from one. */
   readonly authenticated: boolean;
+  /** What the request showed besides its Authorization header. An answer that quotes it must not become a message. */
+  readonly secrets?: readonly string[];
   /** Instead of the one the status stands for. */
   readonly code?: ErrorCode;
 }
@@ -114,7 +116,7 @@ export interface AnswerErrorOptions {
 /** The error for an answer whose status means failure; reads the beginning of its body. `action` starts the message: `cannot fetch ...`. */
 export async function answerError(action: string, answer: Answer, options: AnswerErrorOptions): Promise<RegistryError> {
   const { method, url, status } = answer;
-  const body = await answer.excerpt();
+  const body = withoutSecrets(await answer.excerpt(), [...answer.secrets, ...(options.secrets ?? [])]);
   const diagnostics = parseDiagnostics(body);
   const said = diagnostics
     .map((entry) => [entry.code, entry.message].filter((part) => part !== "").join(": "))
@@ -134,6 +136,14 @@ export async function answerError(action: string, answer: Answer, options: Answe
       hint: hintOf(status, options, retryAfter) ?? hintAboutTls(answer, body),
     },
   );
+}
+
+function withoutSecrets(body: Uint8Array, secrets: readonly string[]): Uint8Array {
+  const forms = secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret)]);
+  const text = Buffer.from(body).toString("utf8");
+  // The longest first: one may be part of another.
+  const redacted = forms.sort((a, b) => b.length - a.length).reduce((all, form) => all.replaceAll(form, "***"), text);
+  return redacted === text ? body : Buffer.from(redacted);
 }
 
 function hintOf(

@@ -1,6 +1,7 @@
 import type { LookupFunction, Socket } from "node:net";
 import { isOciError, OciError } from "@stowage/layout";
 import type { buildConnector, Dispatcher } from "undici";
+import { secretsOf } from "./auth/credentials.js";
 import { type Reach, tooNear } from "./http/address.js";
 import { Answer } from "./http/answer.js";
 import {
@@ -152,7 +153,8 @@ export class Transport {
       // An unread body that fails must not end the process.
       body.on("error", () => {});
       const asError = (cause: unknown): unknown => this.#asError(cause, request);
-      return new Answer(method, url, statusCode, headers, body, asError, stall * SMALL_BODY);
+      const secrets = secretsOf(request.headers?.authorization);
+      return new Answer(method, url, statusCode, headers, body, asError, stall * SMALL_BODY, secrets);
     } catch (cause) {
       if (outgoing.failure !== undefined) throw outgoing.failure.error;
       throw this.#asError(cause, request);

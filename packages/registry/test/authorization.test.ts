@@ -434,3 +434,34 @@ describe("Docker's configuration", () => {
     await rm(folder, { recursive: true });
   });
 });
+
+describe("an answer that quotes what it was shown", () => {
+  const quoting = (shown: string) => ({ errors: [{ code: "DENIED", message: `no: ${shown}`, detail: { shown } }] });
+
+  it.each([
+    ["a password", alice, [alice.password, basic(alice.username, alice.password).slice(6)]],
+    ["a token", { registryToken: "a.b.c-secret" }, ["a.b.c-secret"]],
+  ])("does not bring %s into the message", async (_what, credentials, secrets) => {
+    const server = await serve((request, response) => {
+      const shown = request.headers.authorization;
+      if (shown === undefined) response.setHeader("www-authenticate", 'Basic realm="r"');
+      const account = Buffer.from(shown?.split(" ")[1] ?? "", "base64").toString();
+      sendJson(response, shown === undefined ? 401 : 403, quoting(`${shown} ${account}`));
+    });
+    const error = await failure(client({ credentials }).repository(`${server.host}/a/b`).resolve("v1"));
+    expect(error.message).toContain("403 DENIED: no: ");
+    for (const secret of secrets) expect(error.message + JSON.stringify(error)).not.toContain(secret);
+  });
+
+  it("does not bring a refresh token into the message", async () => {
+    const identityToken = "refresh-me-please";
+    const registry = await serveWithTokens({
+      token: (_request, response) => sendJson(response, 400, quoting(`refresh_token=${identityToken}`)),
+    });
+    const error = await failure(
+      client({ credentials: { identityToken } }).repository(`${registry.host}/a/b`).resolve("v1"),
+    );
+    expect(error).toMatchObject({ code: "UNAUTHORIZED", message: expect.stringContaining("refresh_token=***") });
+    expect(error.message + JSON.stringify(error)).not.toContain(identityToken);
+  });
+});

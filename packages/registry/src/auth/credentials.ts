@@ -18,6 +18,22 @@ export function basicAuthorization(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`, "utf8").toString("base64")}`;
 }
 
+/** What must not be shown of an Authorization header, or of credentials. */
+export function secretsOf(shown: string | Credentials | undefined): readonly string[] {
+  if (shown === undefined) return [];
+  if (typeof shown === "object") {
+    if ("identityToken" in shown) return [shown.identityToken];
+    return "registryToken" in shown
+      ? [shown.registryToken]
+      : secretsOf(basicAuthorization(shown.username, shown.password));
+  }
+  const [scheme, ...rest] = shown.split(" ");
+  const value = rest.join(" ");
+  if (scheme?.toLowerCase() !== "basic") return [value];
+  const account = Buffer.from(value, "base64").toString("utf8");
+  return [value, account.slice(account.indexOf(":") + 1)].filter((secret) => secret !== "");
+}
+
 /** The names Docker Hub goes by in configurations. The first is what credential helpers file it under. */
 const DOCKER_HUB_NAMES = [
   "https://index.docker.io/v1/",

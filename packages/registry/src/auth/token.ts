@@ -3,7 +3,7 @@ import type { Answer } from "../http/answer.js";
 import { appendQuery } from "../http/url.js";
 import { answerError } from "../registry-error.js";
 import type { Request } from "../transport.js";
-import { basicAuthorization, type Credentials } from "./credentials.js";
+import { basicAuthorization, type Credentials, secretsOf } from "./credentials.js";
 import { formatScope, type Scope } from "./scope.js";
 
 /** A token and how long it may be used. */
@@ -78,6 +78,7 @@ export async function readToken(request: TokenRequest, answer: Answer): Promise<
     throw await answerError(`cannot get a token for ${host}`, answer, {
       host,
       authenticated: credentials !== undefined,
+      secrets: secretsOf(credentials),
       ...(refused ? { code: "UNAUTHORIZED" } : {}),
     });
   }

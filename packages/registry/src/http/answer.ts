@@ -19,6 +19,8 @@ export class Answer {
   readonly method: string;
   readonly url: URL;
   readonly status: number;
+  /** What the request showed, and what is said of the answer must not. */
+  readonly secrets: readonly string[];
   readonly #headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly #body: Incoming;
   readonly #asError: (cause: unknown) => unknown;
@@ -33,6 +35,7 @@ export class Answer {
     body: Incoming,
     asError: (cause: unknown) => unknown,
     patience: number,
+    secrets: readonly string[] = [],
   ) {
     this.method = method;
     this.url = url;
@@ -41,6 +44,7 @@ export class Answer {
     this.#body = body;
     this.#asError = asError;
     this.#patience = patience;
+    this.secrets = secrets;
   }
 
   /** The values of a header, one for each time it was sent. `name` is lower case. */
