@@ -85,6 +85,22 @@ describe("credentials on the command line", () => {
     expect(run.stderr).not.toContain("wr0ng");
   });
 
+  it("are for one registry where a command speaks to two", async () => {
+    const args = [
+      "convert",
+      "a.example/a/b",
+      "-t",
+      "b.example/a/b",
+      "--attestations",
+      "referrers",
+      "--creds",
+      "me:secret",
+    ];
+    const run = await stowage(args, { cwd: directory.path });
+    expect(run).toMatchObject({ code: 2 });
+    expect(run.stderr).toContain("a.example and b.example");
+  });
+
   it("do not go to a registry that only has the referrers", async () => {
     const [open, other] = [await talkative({}), await guarded("me", "secret")];
     const args = ["list", `${open.host}/a/b`, "--creds", "me:secret", "--referrers-from", `${other.host}/a/b`];

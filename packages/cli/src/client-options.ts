@@ -26,6 +26,7 @@ export interface ClientArguments {
   readonly source?: string | undefined;
   readonly target?: string | readonly string[] | undefined;
   readonly references?: readonly string[] | undefined;
+  readonly parts?: readonly string[] | undefined;
   readonly quiet?: boolean;
 }
 
@@ -118,7 +119,12 @@ export function clientFor(args: ClientArguments, option: CredentialOption, more:
 /** The credentials of an option; a mirror, and a registry that only has referrers, are others, and do not get them. */
 function lookupFor(args: ClientArguments, option: CredentialOption, text: string): CredentialLookup {
   const others = new Set(hostsOf([args["referrers-from"], args["referrers-to"]]));
-  for (const host of hostsOf([args.location, args.source, args.target, args.references].flat())) others.delete(host);
+  const own = new Set(hostsOf([args.location, args.source, args.target, args.references, args.parts].flat()));
+  if (option === "creds" && own.size > 1)
+    throw new UsageError(`--creds is for one registry, not for ${[...own].join(" and ")}`, {
+      hint: "Log in to them with stowage login.",
+    });
+  for (const host of own) others.delete(host);
   for (const mirror of Object.values(mirrorsArgument(args.mirror) ?? {})) others.add(mirror);
   const lookup = credentialLookup(option, text);
   return async (host, repository) => (others.has(host) ? undefined : lookup(host, repository));

@@ -60,7 +60,9 @@ export async function convertAttestations(
   };
   const descriptor = await convert(run, root, []);
   const { converted, kept, left } = run;
-  const copied = await copy(new Overlay(source, made), target, descriptor, options);
+  // A choice among the referrers there were is not about those that are made here.
+  const requiredReferrers = new Set(converted.map((one) => one.descriptor.digest));
+  const copied = await copy(new Overlay(source, made), target, descriptor, { ...options, requiredReferrers });
   return { before: root, descriptor, converted, kept, left, copy: copied };
 }
 

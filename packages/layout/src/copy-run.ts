@@ -204,8 +204,12 @@ export class CopyRun {
 
   #chosen(found: readonly Descriptor[], path: GraphPath): readonly Descriptor[] {
     const choice = this.#options.referrers ?? "all";
-    if (typeof choice === "function") return found.filter(choice);
-    return typeof choice === "object" ? selectReferrers(found, choice, referrerLevel(path) + 1) : found;
+    if (typeof choice === "string") return found;
+    const required = this.#options.requiredReferrers;
+    const chosen = new Set(
+      typeof choice === "function" ? found.filter(choice) : selectReferrers(found, choice, referrerLevel(path) + 1),
+    );
+    return found.filter((referrer) => chosen.has(referrer) || required?.has(referrer.digest) === true);
   }
 
   async #copyReferrer(referrer: Descriptor, path: GraphPath): Promise<void> {

@@ -3,6 +3,7 @@ import type { Abortable, Bytes, Presence, Source, Target } from "./content.js";
 import { CopyRun } from "./copy-run.js";
 import { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
 import type { Descriptor } from "./model/descriptor.js";
+import type { Digest } from "./model/digest.js";
 import { withContext } from "./model/errors.js";
 import { isIndexType } from "./model/media-types.js";
 import type { Platform } from "./model/platform.js";
@@ -24,6 +25,8 @@ export interface CopyOptions extends Abortable {
   readonly noClobber?: boolean | undefined;
   /** Default: `all`. They follow every manifest of the graph, and each other. */
   readonly referrers?: ReferrersChoice;
+  /** Referrers that go along whichever `referrers` chooses, unless it is `none`. */
+  readonly requiredReferrers?: ReadonlySet<Digest> | undefined;
   /**
    * Whether what older tools tie to a digest by a tag like `sha256-<hex>.sig` goes along, with that tag, where referrers do.
    * Default: true.

@@ -176,6 +176,19 @@ describe("attestations become referrers", () => {
     expect(await all(target.referrers(image))).toMatchObject([{ digest: ready.digest, artifactType: "a/b" }]);
   });
 
+  it("whatever is chosen among the referrers there were", async () => {
+    const [source, target] = [new MemoryStore(), new MemoryStore()];
+    const { amd64, index } = await builtImage(source);
+    const sbom = await pushReferrer(source, amd64, "a/sbom");
+    await pushReferrer(source, amd64, "a/scan");
+    const referrers = { artifactTypes: ["a/sbom"] };
+    const { converted } = await convertAttestations(source, target, index, { referrers });
+    const made = converted.filter(({ subject }) => subject.digest === amd64.digest).map((one) => one.descriptor.digest);
+    expect(made).toHaveLength(1);
+    const found = (await all(target.referrers(amd64))).map(({ digest }) => digest);
+    expect(found.sort()).toEqual([...made, sbom.digest].sort());
+  });
+
   it("not where there are none: the image is copied as it is", async () => {
     const store = new MemoryStore();
     const image = await pushImage(store);

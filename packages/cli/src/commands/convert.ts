@@ -4,6 +4,7 @@ import { defineCommand } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
 import { besideArchive, count, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
+import { referrerFilter, withReferrerOptions } from "../referrer-options.js";
 import { reportLines, tagFor } from "./copy.js";
 
 export const convertCommand = defineCommand({
@@ -17,7 +18,7 @@ export const convertCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withRegistryOptions(yargs, "one")
+    withReferrerOptions(withRegistryOptions(yargs, "one"))
       .positional("location", { type: "string", demandOption: true, describe: "The LOCATION of the image" })
       .option("target", {
         alias: "t",
@@ -34,12 +35,14 @@ export const convertCommand = defineCommand({
   run: (args, context) => {
     const open = openOptions(args, context.signal);
     const target = locationArgument(args.target);
-    return withRoot(args.location, { open }, async (root) => {
+    const referrers = referrerFilter(args) ?? "all";
+    return withRoot(args.location, { open, referrersFrom: args.referrersFrom }, async (root) => {
       const progress = startProgress(context, "converting", args.quiet || args.json);
       const tag = tagFor(target, root);
       const report = await withTarget(target, open, (destination) =>
         convertAttestations(root.source, destination, root.descriptor, {
           signal: context.signal,
+          referrers,
           tags: tag === undefined ? [] : [tag],
           onEvent: followCopy(progress),
         }),
