@@ -74,6 +74,14 @@ describe("an oddity of index.json has its code", () => {
       "entry-media-type",
     ]);
   });
+
+  it("nor does a digest that is an object defeat it, whatever its members are", () => {
+    const value = index([
+      { mediaType: mediaTypes.manifest },
+      { digest: { toString: 0 }, mediaType: mediaTypes.manifest },
+    ]);
+    expect(oddities(value)).toEqual([]);
+  });
 });
 
 describe("a layout", () => {

@@ -160,10 +160,15 @@ function nameOf(entry: JsonObject): string | undefined {
   return typeof name === "string" ? name : undefined;
 }
 
+/** A digest that is no text sorts as its JSON does: an object from a file may have members that defeat `String()`. */
+function digestText({ digest }: JsonObject): string {
+  return typeof digest === "string" ? digest : quote(digest);
+}
+
 /** Names first, then digests, as index.json is written here. */
 function compareEntries(a: JsonObject, b: JsonObject): number {
   const [nameA, nameB] = [nameOf(a), nameOf(b)];
-  const byDigest = compareText(String(a.digest), String(b.digest));
+  const byDigest = compareText(digestText(a), digestText(b));
   if (nameA === undefined || nameB === undefined) return nameA === nameB ? byDigest : nameA === undefined ? 1 : -1;
   return compareText(nameA, nameB) || byDigest;
 }

@@ -97,9 +97,9 @@ export const manifestFaults: Faults = {
     "refuses what is no container image, by the type of the config",
     async ({ config, manifests }) => {
       const { mediaType } = (config ?? {}) as { mediaType?: unknown };
-      return manifests !== undefined || IMAGE_CONFIGS.has(String(mediaType))
+      return manifests !== undefined || IMAGE_CONFIGS.has(mediaType as string)
         ? undefined
-        : new Refusal(400, "MANIFEST_INVALID", `unknown media type: ${String(mediaType)}`);
+        : new Refusal(400, "MANIFEST_INVALID", `unknown media type: ${JSON.stringify(mediaType)}`);
     },
   ),
   "strict-platform": refusedManifest(
