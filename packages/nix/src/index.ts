@@ -1,4 +1,15 @@
 export { decompressNar, narCompressions } from "./compression/nar-compression.js";
+export {
+  type ClosureOptions,
+  type ExportEvent,
+  type ExportOptions,
+  type ExportResult,
+  exportClosure,
+  type ImportResult,
+  importClosure,
+} from "./export/export-closure.js";
+export { DEFAULT_MAXIMUM_LAYERS, groupPaths, type Layering, layerings } from "./export/grouping.js";
+export { popularity } from "./export/popularity.js";
 export { type ExportedObject, type ExportedPath, readExport, writeExport } from "./formats/export-archive.js";
 export { readNar } from "./formats/nar-reader.js";
 export { hashNar, type NarDigest, NarEncoder, writeNar } from "./formats/nar-writer.js";
@@ -18,3 +29,19 @@ export {
   textStorePath,
 } from "./formats/store-path.js";
 export type { Tree, TreeEntry } from "./formats/tree-entry.js";
+export {
+  type AnnotatedPath,
+  annotatedPaths,
+  CLOSURE_TYPE,
+  type LayerMember,
+  nixKeys,
+  PATH_TYPE,
+} from "./layer/annotations.js";
+export { readStoreTar } from "./layer/read-store-tar.js";
+export { ancestorsTar, endOfTar, type MemberTarOptions, memberTar } from "./layer/store-tar.js";
+export { openNar, readMember, type StoredPath, soloLayer } from "./layer/stored-path.js";
+export { readCacheDirectory } from "./sources/cache-directory.js";
+export type { Closure, ClosureParts, StoreObject } from "./sources/closure.js";
+export { readExportFile } from "./sources/export-file.js";
+export { readTree } from "./sources/read-tree.js";
+export { readGraphFile, readStore, type StoreOptions } from "./sources/store-directory.js";
