@@ -1,4 +1,9 @@
+export { BinaryCache, type BinaryCacheOptions, type CacheFile } from "./cache/binary-cache.js";
+export { type RunningCache, type ServeCacheOptions, serveCache } from "./cache/serve-cache.js";
+export { readAllStored, readStoredClosure, type StoredClosure } from "./cache/stored-closure.js";
+export { type WriteCacheResult, writeCache } from "./cache/write-cache.js";
 export { decompressNar, narCompressions } from "./compression/nar-compression.js";
+export { type ClosureDiff, diffClosures, type PathChange } from "./diff-closures.js";
 export {
   type ClosureOptions,
   type ExportEvent,
@@ -8,6 +13,7 @@ export {
   type ImportResult,
   importClosure,
 } from "./export/export-closure.js";
+export { exportInto, importInto, type ScratchOptions } from "./export/export-into.js";
 export { DEFAULT_MAXIMUM_LAYERS, groupPaths, type Layering, layerings } from "./export/grouping.js";
 export { popularity } from "./export/popularity.js";
 export { type ExportedObject, type ExportedPath, readExport, writeExport } from "./formats/export-archive.js";
