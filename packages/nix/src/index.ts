@@ -28,6 +28,7 @@ export { parseRegistration, printRegistration } from "./formats/registration.js"
 export { findSigner, type NixKey, parsePublicKey, parseSecretKey, signPath } from "./formats/signature.js";
 export {
   makeStorePath,
+  parseStoreDirectory,
   parseStorePath,
   type StorePath,
   type StorePathParts,
