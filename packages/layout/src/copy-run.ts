@@ -12,6 +12,7 @@ import { type TagChange, Tags } from "./set-tags.js";
 import { allSettledOrThrow, Slots } from "./slots.js";
 import { IndexedSource } from "./store/indexed-source.js";
 import { IndexedTarget } from "./store/indexed-target.js";
+import { Traversal } from "./traversal.js";
 import { checkDepth, type GraphPath, referrerLevel, referrerStep, steps, visitKey } from "./walk.js";
 
 const DEFAULT_CONCURRENCY = 4;
@@ -30,8 +31,8 @@ export class CopyRun {
   readonly #slots: Slots;
   readonly #legacyTags: LegacyTags;
   readonly #leftOut: ReadonlyMap<string, Descriptor>;
-  /** One claim for each digest: a part that two manifests share moves once. */
-  readonly #claims = new Map<string, Promise<void>>();
+  /** A part that two manifests share moves once, and both wait for it. */
+  readonly #traversal = new Traversal<Descriptor, Promise<void>>([], visitKey);
   /** The manifests that a closed target is known to have, without asking. */
   readonly #present = new Set<string>();
   readonly #external = new Map<string, Descriptor>();
@@ -64,11 +65,7 @@ export class CopyRun {
 
   /** Copies what `descriptor` names, with all that it points at. */
   part(descriptor: Descriptor, path: GraphPath): Promise<void> {
-    const claimed = this.#claims.get(visitKey(descriptor));
-    if (claimed !== undefined) return claimed;
-    const work = this.#copyPart(descriptor, path);
-    this.#claims.set(visitKey(descriptor), work);
-    return work;
+    return this.#traversal.once(descriptor, () => this.#copyPart(descriptor, path));
   }
 
   /** Copies the referrers of all that was copied, then their referrers, until there are none; those of older tools as well. */
@@ -214,7 +211,7 @@ export class CopyRun {
 
   async #copyReferrer(referrer: Descriptor, path: GraphPath): Promise<void> {
     // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
-    if (this.#claims.has(visitKey(referrer))) return;
+    if (this.#traversal.has(referrer)) return;
     this.#found++;
     try {
       await this.part(plainDescriptor(referrer), path);
@@ -233,7 +230,7 @@ export class CopyRun {
         descriptor = plainDescriptor(await this.#source.resolve(tag, this.#options));
         const { manifest } = await this.#slots.run(() => this.#read(descriptor));
         if (this.#chosen([referrerDescriptor(descriptor, manifest)], path).length === 0) continue;
-        if (!this.#claims.has(visitKey(descriptor))) this.#found++;
+        if (!this.#traversal.has(descriptor)) this.#found++;
         const tags = await Tags.look(this.#source, actualTarget(this.#target), descriptor, [name], this.#options);
         if (tags.found) this.isPresent(descriptor);
         await this.part(descriptor, [...path, step]);
