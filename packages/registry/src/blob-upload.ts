@@ -16,10 +16,12 @@ export interface UploadOptions {
   /** The size of a chunk in bytes; more where the registry asks for more (OCI-Chunk-Min-Length). Default: 4 MiB, the most that GHCR takes. */
   readonly chunkSize?: number | undefined;
   /**
-   * Hosts (with port) of registries that find a blob in any of their repositories when it is to be mounted and no repository is
-   * named. Others may refuse that. Default: none.
+   * Hosts (with port) of registries that are asked to mount a blob from whichever repository has it where no repository is known
+   * that does. Default: those of which a probe with `write` has found, within the last day, that they answer that as they should.
    */
   readonly anonymousMount?: readonly string[] | undefined;
+  /** Where the answers of probes are remembered, see the option `cache` of a probe. */
+  readonly probeCache?: string | false | undefined;
 }
 
 const DEFAULT_CHUNK_SIZE = 4 * 1024 * 1024;
