@@ -1,5 +1,9 @@
+export { type ArchiveNames, archiveNames, fullName } from "./archive/archive-names.js";
 export { ArchiveSource } from "./archive/archive-source.js";
-export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export { type ArchiveFormat, type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export type { ArchiveWriter, Compressor } from "./archive/archive-writer.js";
+export type { LoadedImage } from "./archive/docker-manifest.js";
+export { type ExportedImage, type ExportOptions, type ExportReport, exportImages, imagesIn } from "./archive/export.js";
 export {
   decodeTarName,
   encodeTarName,
@@ -199,4 +203,5 @@ export {
   verify,
 } from "./verify.js";
 export { verifyLayout } from "./verify-layout.js";
+export { VerifyingTarget } from "./verifying-target.js";
 export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";
