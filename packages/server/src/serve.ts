@@ -89,10 +89,10 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const close = async (): Promise<void> => {
     closed.abort();
     await Promise.all(listeners.map((listener) => listener.close()));
-    await registry.uploads.close(options.store);
+    await registry.uploads.close();
   };
   try {
-    if (!registry.readonly) await registry.uploads.restore(options.store);
+    if (!registry.readonly) registry.uploads.expireIn(options.store, (error) => options.onError?.(error, "uploads"));
     const surroundings = {
       registry: direct,
       store: options.store,
