@@ -2,7 +2,7 @@ import { readdir, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf, gc, Layout, MemoryStore } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
-import { failure, filesBelow, temporaryDirectory, utf8 } from "./support.js";
+import { filesBelow, temporaryDirectory, utf8 } from "./support.js";
 
 const newLayout = async (): Promise<Layout> => Layout.create(join(await temporaryDirectory(), "layout"));
 const stores = { "a layout": newLayout, "a memory store": async () => new MemoryStore() };
@@ -27,7 +27,7 @@ describe.each(Object.entries(stores))("an upload into %s", (_kind, make) => {
   it("keeps what came before a part broke off, and goes on from there", async () => {
     const store = await make();
     const upload = await store.uploads.begin("name");
-    expect(await failure(upload.append(breaking("one ", "two ")))).toMatchObject({ message: "the line broke" });
+    await expect(upload.append(breaking("one ", "two "))).rejects.toMatchObject({ message: "the line broke" });
     expect(upload.size).toBe(8);
     await upload.append([utf8("three")]);
     await upload.commit(digestOf("one two three"));
@@ -37,7 +37,7 @@ describe.each(Object.entries(stores))("an upload into %s", (_kind, make) => {
     const store = await make();
     const upload = await store.uploads.begin("name");
     await upload.append([utf8("something")]);
-    expect(await failure(upload.commit(digestOf("something else")))).toMatchObject({ code: "MISMATCH" });
+    await expect(upload.commit(digestOf("something else"))).rejects.toMatchObject({ code: "MISMATCH" });
     expect(await store.size(digestOf("something"))).toBeUndefined();
     if (store instanceof Layout) expect(await filesBelow(join(store.path, "ingest"))).toEqual([]);
   });
@@ -51,7 +51,7 @@ describe.each(Object.entries(stores))("an upload into %s", (_kind, make) => {
       abort.abort(new Error("enough"));
       await new Promise(() => {});
     };
-    expect(await failure(upload.append(endless(), { signal: abort.signal }))).toMatchObject({ message: "enough" });
+    await expect(upload.append(endless(), { signal: abort.signal })).rejects.toMatchObject({ message: "enough" });
     await upload.remove();
     expect(await store.uploads.find("name", HOUR)).toBeUndefined();
   });
