@@ -31,6 +31,7 @@ export function proxyStore(store: Store, upstream: Upstream): Store {
   const open = new Map<string, Promise<ProxiedRepository>>();
   return {
     name: store.name,
+    kept: store,
     uploads: async () => undefined,
     expireUploads: async () => {},
     repositories: (options) => store.repositories(options),

@@ -20,6 +20,8 @@ export interface Repository extends Target {
 export interface Store {
   /** What this is, for messages. */
   readonly name: string;
+  /** What is here already, where the store fetches from elsewhere what it does not have. */
+  readonly kept?: Store;
   /**
    * The repository with this name, or undefined where it is not there. With `create` it is made, or at least promised: the
    * first content written makes it. `name` is a valid repository name. Fails with `INVALID` where this store cannot hold
