@@ -181,6 +181,7 @@ export {
 export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { type TagChange, Tags, type TagsOptions } from "./set-tags.js";
+export type { BlobUpload, BlobUploads } from "./store/blob-upload.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";

@@ -5,6 +5,7 @@ import { type Digest, Hasher, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
 import { parseJson } from "../model/json.js";
 import { AllowedRoots } from "./allowed-roots.js";
+import { type BlobUploads, FileUploads } from "./blob-upload.js";
 import { BlobDirectory } from "./blobs.js";
 import type { Cloned } from "./clone.js";
 import { DirectoryIndex } from "./directory-index.js";
@@ -52,6 +53,8 @@ export interface LayoutOptions {
 export class Layout extends IndexedTarget {
   readonly path: string;
   readonly name: string;
+  /** The uploads into it. They outlive the process. */
+  readonly uploads: BlobUploads;
   readonly #directory: string;
   readonly #blobs: BlobDirectory;
   readonly #index: DirectoryIndex;
@@ -70,6 +73,10 @@ export class Layout extends IndexedTarget {
     this.#fromLayouts = options.hardlink === true ? ["reflink", "hardlink"] : ["reflink"];
     this.#index = DirectoryIndex.of(directory, this.#blobs);
     this.#lockTimeout = options.lockTimeout;
+    this.uploads = new FileUploads(this.#blobs.ingest, async (path, digest) => {
+      await this.#blobs.place(path, digest);
+      await this.#share(digest);
+    });
   }
 
   /**
