@@ -17,7 +17,8 @@ export { type AttachedFile, type AttachOptions, type AttachResult, attach, media
 export { type ChainLink, chain } from "./chain.js";
 export { ByteReader } from "./compression/byte-reader.js";
 export { decompress } from "./compression/decompress.js";
-export { gunzip } from "./compression/gzip.js";
+export { gunzip, through } from "./compression/gzip.js";
+export { unzstd } from "./compression/zstd.js";
 export type {
   Abortable,
   Bytes,
