@@ -25,7 +25,7 @@ export async function main(
       // It is waited for below; until then nobody is to miss a handler.
       ended.catch(() => {});
     });
-    await parser.parseAsync([...args], {}, (_error, _argv, output) => {
+    await parser.parseAsync(args.map(fromDash), {}, (_error, _argv, output) => {
       if (output !== "") out.write(`${output}\n`);
     });
     return await code;
@@ -35,6 +35,20 @@ export async function main(
   } finally {
     await closeClients(err);
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+  }
+}
+
+/** Among positionals yargs loses a lone `-`; until they have their names it goes by this. */
+const DASH = "\0-";
+
+function fromDash(argument: string): string {
+  return argument === "-" ? DASH : argument;
+}
+
+function toDash(values: Record<string, unknown>): void {
+  for (const [key, value] of Object.entries(values)) {
+    if (value === DASH) values[key] = "-";
+    else if (Array.isArray(value)) values[key] = value.map((one) => (one === DASH ? "-" : one));
   }
 }
 
@@ -62,6 +76,7 @@ function parserFor(table: readonly AnyCommand[], context: Context, ended: (code:
   for (const command of table) parser = parser.command(command.module(context, ended) as never);
   return (
     parser
+      .middleware(toDash)
       .demandCommand(1, "Name a command.")
       .recommendCommands()
       .strict()

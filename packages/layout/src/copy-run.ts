@@ -1,5 +1,5 @@
 import type { Bytes, Content, Presence, PushOptions, Source, Target } from "./content.js";
-import type { CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
+import type { ChosenImage, CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
 import { LegacyTags } from "./legacy-tags.js";
 import { located } from "./located.js";
 import { type Descriptor, embeddedData, plainDescriptor } from "./model/descriptor.js";
@@ -17,7 +17,12 @@ import { IndexedTarget } from "./store/indexed-target.js";
 import { Traversal } from "./traversal.js";
 import { checkDepth, type GraphPath, referrerLevel, referrerStep, steps, visitKey } from "./walk.js";
 
-const DEFAULT_CONCURRENCY = 4;
+/**
+ * What is small takes as long as the way to a registry and back, so much of it goes at once. What is large takes as long as the
+ * disk and the processors do; four at once keep them busy, and memory small.
+ */
+const SLOTS = 16;
+const LARGE = { size: 1024 * 1024, slots: 4 };
 
 /** A manifest that has arrived, and where it was met. */
 interface Arrived {
@@ -33,6 +38,7 @@ export class CopyRun {
   readonly #slots: Slots;
   readonly #legacyTags: LegacyTags;
   readonly #leftOut: ReadonlyMap<string, Descriptor>;
+  readonly #absent: ReadonlyMap<string, Descriptor>;
   /** A part that two manifests share moves once, and both wait for it. */
   readonly #traversal = new Traversal<Descriptor, Promise<void>>([], visitKey);
   /** The manifests that a closed target is known to have, without asking. */
@@ -48,16 +54,15 @@ export class CopyRun {
   #bytes = 0;
   #found = 0;
 
-  /** `leftOut` is not copied, whatever points at it. */
-  constructor(source: Source, target: Target, leftOut: readonly Descriptor[], options: CopyOptions) {
+  /** What is left out of the image, or absent, is not copied, whatever points at it. */
+  constructor({ source, leftOut, absent }: ChosenImage, target: Target, options: CopyOptions) {
     this.#source = source;
     this.#target = target;
     this.#options = options;
     this.#leftOut = new Map(leftOut.map((descriptor) => [visitKey(descriptor), descriptor]));
+    this.#absent = new Map(absent.map((descriptor) => [visitKey(descriptor), descriptor]));
     this.#legacyTags = new LegacyTags(source, { signal: options.signal });
-    this.#slots = new Slots(
-      Math.min(options.concurrency ?? DEFAULT_CONCURRENCY, target.concurrency ?? Number.MAX_SAFE_INTEGER),
-    );
+    this.#slots = new Slots(Math.min(options.concurrency ?? SLOTS, target.concurrency ?? Number.MAX_SAFE_INTEGER));
   }
 
   /** Says that the target has a manifest, because a tag stands for it there. */
@@ -109,7 +114,12 @@ export class CopyRun {
       ...this.#counts,
       bytes: this.#bytes,
       referrers: { found: this.#found, copied: this.#found - this.#failures.length },
-      leftOut: { platforms: [...this.#leftOut.values()], referrers: left, external: [...this.#external.values()] },
+      leftOut: {
+        platforms: [...this.#leftOut.values()],
+        referrers: left,
+        external: [...this.#external.values()],
+        absent: [...this.#absent.values()],
+      },
       failures: this.#failures,
     };
   }
@@ -198,7 +208,7 @@ export class CopyRun {
   }
 
   #isLeftOut(descriptor: Descriptor): boolean {
-    if (this.#leftOut.has(visitKey(descriptor))) return true;
+    if (this.#leftOut.has(visitKey(descriptor)) || this.#absent.has(visitKey(descriptor))) return true;
     if (this.#options.external !== undefined || !isForeignLayerType(descriptor.mediaType)) return false;
     // Without urls nobody could get it from anywhere else.
     if ((descriptor.urls ?? []).length === 0) return false;
@@ -265,18 +275,22 @@ export class CopyRun {
 
   async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<void> {
     const { descriptor } = content;
-    await this.#slots.run(async () => {
-      const { signal } = this.#options;
-      signal?.throwIfAborted();
-      this.#emit({ type: "start", descriptor });
-      const onBytes = (bytes: number): void => {
-        this.#bytes += bytes;
-        this.#emit({ type: "bytes", descriptor, bytes });
-      };
-      const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
-      const { arrivals } = this.#options;
-      this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
-    });
+    const large = this.#options.concurrency === undefined && descriptor.size > LARGE.size;
+    await this.#slots.run(
+      async () => {
+        const { signal } = this.#options;
+        signal?.throwIfAborted();
+        this.#emit({ type: "start", descriptor });
+        const onBytes = (bytes: number): void => {
+          this.#bytes += bytes;
+          this.#emit({ type: "bytes", descriptor, bytes });
+        };
+        const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
+        const { arrivals } = this.#options;
+        this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
+      },
+      large ? LARGE.slots : 1,
+    );
   }
 
   #arrived(descriptor: Descriptor, presence: Presence): void {

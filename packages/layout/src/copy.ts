@@ -1,16 +1,19 @@
+import { absentChildren } from "./absent-children.js";
 import type { Arrivals } from "./arrivals.js";
 import type { Abortable, Bytes, Presence, Source, Target } from "./content.js";
 import { CopyRun } from "./copy-run.js";
 import { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
-import type { Descriptor } from "./model/descriptor.js";
+import { type Descriptor, formatDescriptor } from "./model/descriptor.js";
 import type { Digest } from "./model/digest.js";
-import { withContext } from "./model/errors.js";
+import { OciError, withContext } from "./model/errors.js";
 import { isIndexType } from "./model/media-types.js";
 import type { Platform } from "./model/platform.js";
 import type { ReferrerFilter } from "./referrer-filter.js";
 import { actualTarget, Rehearsal } from "./rehearsal.js";
 import { selectPlatform } from "./select-platform.js";
 import { type TagChange, Tags } from "./set-tags.js";
+import { isAttestation } from "./store/conventions.js";
+import { IndexedSource } from "./store/indexed-source.js";
 import { IndexedTarget } from "./store/indexed-target.js";
 import type { GraphPath } from "./walk.js";
 
@@ -44,7 +47,7 @@ export interface CopyOptions extends Abortable {
    * this such layers that have urls are left out.
    */
   readonly external?: ((layer: Descriptor, options: Abortable) => Bytes) | undefined;
-  /** How many pieces of content move at once. Default: 4. */
+  /** How many pieces of content move at once. Default: 16, or four of more than 1 MiB. */
   readonly concurrency?: number;
   /** Look at everything a manifest points at, also where the target is `closed` and has the manifest. Default: false. */
   readonly forceRecursive?: boolean;
@@ -78,6 +81,8 @@ export interface LeftOut {
   readonly referrers: readonly Descriptor[];
   /** Layers that may not be distributed and have urls. */
   readonly external: readonly Descriptor[];
+  /** Children of an index that the source, an archive, does not have; the index that names them is as it was. */
+  readonly absent: readonly Descriptor[];
 }
 
 /** What a copy did. Counts are pieces of content, each digest once. */
@@ -119,7 +124,7 @@ export async function copy(
     const image = await chosen(source, wanted, options);
     const root = image.descriptor;
     const tags = await Tags.look(image.source, actualTarget(target), root, options.tags ?? [], options);
-    const run = new CopyRun(image.source, target, image.leftOut, options);
+    const run = new CopyRun(image, target, options);
     if (tags.found || options.rootPresent === true) run.isPresent(root);
     await run.part(root, []);
     if (options.referrers !== "none") await run.referrersOfAll();
@@ -127,17 +132,37 @@ export async function copy(
     const tagged: TagChange[] = [];
     for (const tag of options.tags ?? [])
       tagged.push(target instanceof Rehearsal ? tags.foresee(tag) : await tags.set(tag));
+    const report = run.report(root, tagged, root.digest === wanted.digest ? [] : await left(source, wanted, options));
+    if (target instanceof IndexedTarget)
+      target.leaveOut([...image.leftOut, ...image.absent, ...report.leftOut.external]);
     // Without a name the root would be in a layout, and nothing would say so.
     if (tagged.length === 0 && target instanceof IndexedTarget) await target.addEntry(root, options);
-    return run.report(root, tagged, root.digest === wanted.digest ? [] : await left(source, wanted, options));
+    return report;
   } catch (error) {
     const what = typeof reference === "string" ? `${reference} (${wanted.digest})` : wanted.digest;
     throw withContext(error, `cannot copy ${what} from ${source.name} to ${target.name}`);
   }
 }
 
+/** An image as it is to be copied. */
+export interface ChosenImage extends FilteredImage {
+  /** What the source does not have of it, and need not have. */
+  readonly absent: readonly Descriptor[];
+}
+
 /** What of an image is to be copied. */
-export async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
+export async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<ChosenImage> {
+  const image = await filtered(source, root, options);
+  if (!(source instanceof IndexedSource) || !source.sparse || !(image.source instanceof IndexedSource))
+    return { ...image, absent: [] };
+  const absent = await absentChildren(image.source, image.descriptor, image.leftOut, options);
+  const [wanted] = absent.filter((child) => !isAttestation(child));
+  if (wanted !== undefined && (options.platforms ?? []).length > 0)
+    throw new OciError("NOT_FOUND", `${source.name} names ${formatDescriptor(wanted)} and does not have all of it`);
+  return { ...image, absent };
+}
+
+async function filtered(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
   const { platforms = [], index } = options;
   const [only] = platforms;
   if (only === undefined) return { descriptor: root, source, leftOut: [] };

@@ -1,5 +1,9 @@
+export { type ArchiveNames, archiveNames, fullName } from "./archive/archive-names.js";
 export { ArchiveSource } from "./archive/archive-source.js";
-export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export { type ArchiveFormat, type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export type { ArchiveWriter, Compressor } from "./archive/archive-writer.js";
+export type { LoadedImage } from "./archive/docker-manifest.js";
+export { type ExportedImage, type ExportOptions, type ExportReport, exportImages, imagesIn } from "./archive/export.js";
 export {
   decodeTarName,
   encodeTarName,
@@ -9,11 +13,20 @@ export {
   type TarReadHeader,
 } from "./archive/tar-header.js";
 export { Arrivals } from "./arrivals.js";
-export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
+export {
+  type AttachedFile,
+  type AttachOptions,
+  type AttachResult,
+  artifactContent,
+  attach,
+  mediaTypeOfFile,
+  parseAttachedFile,
+} from "./attach.js";
 export { type ChainLink, chain } from "./chain.js";
 export { ByteReader } from "./compression/byte-reader.js";
 export { decompress } from "./compression/decompress.js";
-export { gunzip } from "./compression/gzip.js";
+export { gunzip, through } from "./compression/gzip.js";
+export { unzstd } from "./compression/zstd.js";
 export type {
   Abortable,
   Bytes,
@@ -177,6 +190,8 @@ export {
 export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { type TagChange, Tags, type TagsOptions } from "./set-tags.js";
+export type { BlobUpload, BlobUploads } from "./store/blob-upload.js";
+export { type CompressedLayer, type CompressedLayerQuery, CompressedLayers } from "./store/compressed-layers.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
@@ -199,4 +214,5 @@ export {
   verify,
 } from "./verify.js";
 export { verifyLayout } from "./verify-layout.js";
+export { VerifyingTarget } from "./verifying-target.js";
 export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";

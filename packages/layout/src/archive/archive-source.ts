@@ -8,8 +8,10 @@ import { IndexedSource } from "../store/indexed-source.js";
 import { checkLayoutVersion, MAXIMUM_LAYOUT_FILE_SIZE } from "../store/layout-version.js";
 import { readIndex } from "../store/read-index.js";
 import type { ArchiveFiles } from "./archive-files.js";
+import { withFullNames } from "./archive-names.js";
 import { type DockerArchive, readDockerArchive, readFile } from "./docker-archive.js";
 import { blobPath } from "./docker-manifest.js";
+import { withHiddenEntries } from "./hidden-entries.js";
 import { openArchiveFiles } from "./open-files.js";
 
 /**
@@ -17,6 +19,8 @@ import { openArchiveFiles } from "./open-files.js";
  * once; blobs are read where they stand. Call `close` when done with it.
  */
 export class ArchiveSource extends IndexedSource {
+  /** Docker saves an index with what it has of it. */
+  override readonly sparse = true;
   #name: string;
   readonly #files: ArchiveFiles;
   #index: LayoutIndex = emptyIndex;
@@ -94,7 +98,8 @@ export class ArchiveSource extends IndexedSource {
     const version = await readFile(this.#files, "oci-layout", where, MAXIMUM_LAYOUT_FILE_SIZE);
     checkLayoutVersion(version, `oci-layout in ${where}`);
     const index = await readFile(this.#files, "index.json", where, MAXIMUM_INDEX_SIZE);
-    this.#index = await readIndex(index, `index.json in ${where}`, this);
+    const read = await readIndex(index, `index.json in ${where}`, this);
+    this.#index = withFullNames(await withHiddenEntries(read, this, where));
   }
 
   #fileOf(digest: Digest): string {

@@ -38,6 +38,9 @@ export abstract class IndexedSource implements Source {
   abstract readonly name: string;
   readonly #facts = new Map<Digest, Facts>();
 
+  /** True where an index may name children that are not there without being damaged. A copy leaves those out. */
+  readonly sparse: boolean = false;
+
   /** The index as it stands now. */
   abstract index(options?: Abortable): Promise<LayoutIndex>;
   /** The size in bytes of the blob with this digest, or undefined where it is not there. */
