@@ -1,5 +1,6 @@
 import type { Bytes, Content, Presence, PushOptions, Source, Target } from "./content.js";
 import type { CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
+import { Bases } from "./delta/bases.js";
 import { LegacyTags } from "./legacy-tags.js";
 import { type Descriptor, embeddedData, plainDescriptor } from "./model/descriptor.js";
 import { isOciError, type OciError, withContext } from "./model/errors.js";
@@ -29,6 +30,7 @@ export class CopyRun {
   readonly #options: CopyOptions;
   readonly #slots: Slots;
   readonly #legacyTags: LegacyTags;
+  readonly #bases: Bases;
   readonly #leftOut: ReadonlyMap<string, Descriptor>;
   /** One claim for each digest: a part that two manifests share moves once. */
   readonly #claims = new Map<string, Promise<void>>();
@@ -52,6 +54,7 @@ export class CopyRun {
     this.#options = options;
     this.#leftOut = new Map(leftOut.map((descriptor) => [visitKey(descriptor), descriptor]));
     this.#legacyTags = new LegacyTags(source, { signal: options.signal });
+    this.#bases = new Bases(options);
     this.#slots = new Slots(
       Math.min(options.concurrency ?? DEFAULT_CONCURRENCY, target.concurrency ?? Number.MAX_SAFE_INTEGER),
     );
@@ -110,20 +113,46 @@ export class CopyRun {
       ...this.#counts,
       bytes: this.#bytes,
       referrers: { found: this.#found, copied: this.#found - this.#failures.length },
-      leftOut: { platforms: [...this.#leftOut.values()], referrers: left, external: [...this.#external.values()] },
+      ...this.#bases.taken(),
+      leftOut: {
+        platforms: [...this.#leftOut.values()],
+        referrers: left,
+        external: [...this.#external.values()],
+        ...(this.#options.since === undefined ? {} : { since: this.left }),
+      },
       failures: this.#failures,
     };
+  }
+
+  /** The blobs that were left out because a base has them. */
+  get left(): readonly Descriptor[] {
+    return this.#bases.left;
   }
 
   async #copyPart(descriptor: Descriptor, path: GraphPath): Promise<void> {
     checkDepth(path, descriptor);
     try {
       if (isManifestType(descriptor.mediaType)) await this.#copyManifest(descriptor, path);
-      else await this.#push(this.#contentOf(descriptor));
+      else await this.#copyBlob(descriptor);
     } catch (error) {
       this.#emit({ type: "failed", descriptor, error });
       throw path.length === 0 ? error : located(error, path);
     }
+  }
+
+  async #copyBlob(descriptor: Descriptor): Promise<void> {
+    if (await this.#slots.run(() => this.#bases.leaves(descriptor))) return;
+    const near = await this.#slots.run(() => this.#bases.nearest(descriptor));
+    if (near !== undefined) {
+      try {
+        this.#bases.took(descriptor, await this.#push(near));
+        return;
+      } catch (error) {
+        // It is gone or damaged there. The source has it.
+        if (!isOciError(error, "NOT_FOUND") && !isOciError(error, "MISMATCH")) throw error;
+      }
+    }
+    await this.#push(this.#contentOf(descriptor));
   }
 
   async #copyManifest(descriptor: Descriptor, path: GraphPath): Promise<void> {
@@ -249,9 +278,9 @@ export class CopyRun {
     this.#failures.push({ descriptor, path, error });
   }
 
-  async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<void> {
+  async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<Presence> {
     const { descriptor } = content;
-    await this.#slots.run(async () => {
+    return this.#slots.run(async () => {
       const { signal } = this.#options;
       signal?.throwIfAborted();
       this.#emit({ type: "start", descriptor });
@@ -261,7 +290,9 @@ export class CopyRun {
       };
       const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
       const { arrivals } = this.#options;
-      this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
+      const presence = await (arrivals === undefined ? push() : arrivals.bring(descriptor, push));
+      this.#arrived(descriptor, presence);
+      return presence;
     });
   }
 

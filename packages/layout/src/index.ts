@@ -35,8 +35,23 @@ export {
   copy,
   type LeftOut,
   type ReferrersChoice,
+  type TakenContent,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
+export { type Base, imageBase, receiptBase, sourceBase } from "./delta/base.js";
+export { checkNeeds, type ExpectedBase, missingAt, type NeedsOptions } from "./delta/check-needs.js";
+export { DELTA_FILE, DELTA_TYPE, type Delta, parseDelta } from "./delta/delta.js";
+export {
+  encodeReceipt,
+  MAXIMUM_RECEIPT_SIZE,
+  parseReceipt,
+  RECEIPT_TYPE,
+  type Receipt,
+  type ReceiptRoot,
+  readReceipt,
+  receiptOf,
+} from "./delta/receipt.js";
+export { type SizedDigest, totalSize } from "./delta/sized-digest.js";
 export { du, type LayoutUsage, type Usage } from "./du.js";
 export { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
 export { findDescriptor } from "./find-descriptor.js";

@@ -1,4 +1,6 @@
 import type { FetchOptions } from "../content.js";
+import { DELTA_FILE, type Delta, parseDelta } from "../delta/delta.js";
+import { MAXIMUM_RECEIPT_SIZE } from "../delta/receipt.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
 import type { Digest } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
@@ -21,6 +23,7 @@ export class ArchiveSource extends IndexedSource {
   readonly #files: ArchiveFiles;
   #index: LayoutIndex = emptyIndex;
   #docker: DockerArchive | undefined;
+  #delta: Delta | undefined;
 
   private constructor(path: string, files: ArchiveFiles) {
     super();
@@ -51,6 +54,10 @@ export class ArchiveSource extends IndexedSource {
 
   async index(): Promise<LayoutIndex> {
     return this.#index;
+  }
+
+  override get delta(): Delta | undefined {
+    return this.#delta;
   }
 
   async size(digest: Digest): Promise<number | undefined> {
@@ -93,6 +100,10 @@ export class ArchiveSource extends IndexedSource {
     }
     const version = await readFile(this.#files, "oci-layout", where, MAXIMUM_LAYOUT_FILE_SIZE);
     checkLayoutVersion(version, `oci-layout in ${where}`);
+    if (this.#files.size(DELTA_FILE) !== undefined) {
+      const delta = await readFile(this.#files, DELTA_FILE, where, MAXIMUM_RECEIPT_SIZE);
+      this.#delta = parseDelta(delta, `${DELTA_FILE} in ${where}`);
+    }
     const index = await readFile(this.#files, "index.json", where, MAXIMUM_INDEX_SIZE);
     this.#index = await readIndex(index, `index.json in ${where}`, this);
   }

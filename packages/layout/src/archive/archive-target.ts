@@ -1,4 +1,7 @@
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
+import { DELTA_FILE, type Delta, deltaOf, encodeDelta } from "../delta/delta.js";
+import type { ReceiptRoot } from "../delta/receipt.js";
+import type { SizedDigest } from "../delta/sized-digest.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
 import type { Digest } from "../model/digest.js";
 import { digestOf } from "../model/digest.js";
@@ -33,6 +36,7 @@ export class ArchiveTarget extends IndexedTarget {
   /** What was pushed, as against the lists of referrers that are made here. */
   readonly #pushed = new Map<Digest, Descriptor>();
   #index: LayoutIndex = emptyIndex;
+  #delta: Delta | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
   private constructor(path: string, tar: TarFile, docker: boolean) {
@@ -90,6 +94,20 @@ export class ArchiveTarget extends IndexedTarget {
     return presence;
   }
 
+  /** Notes what the archive leaves to a base. It is then a delta, which is taken in only where the base is. */
+  async leave(since: readonly ReceiptRoot[], blobs: readonly SizedDigest[]): Promise<void> {
+    this.#delta = deltaOf([...since, ...(this.#delta?.since ?? [])], [...blobs, ...this.needs]);
+  }
+
+  override get delta(): Delta | undefined {
+    if (this.#delta === undefined) return undefined;
+    // What one image left out, another one may have brought.
+    return deltaOf(
+      this.#delta.since,
+      this.#delta.needs.filter(({ digest }) => !this.#written.has(digest)),
+    );
+  }
+
   protected async store(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
     const bytes = verified(counted(content.open(), options), descriptor);
@@ -117,6 +135,7 @@ export class ArchiveTarget extends IndexedTarget {
       await this.#queue;
       // Lists of referrers are made anew for each referrer; only the ones in use go into the file.
       for (const [digest, bytes] of this.#needed()) await this.#tar.add(blobPath(digest), bytes);
+      if (this.delta !== undefined) await this.#tar.add(DELTA_FILE, encodeDelta(this.delta));
       await this.#tar.add("index.json", encodeJson(this.#index));
       if (this.#docker)
         await this.#tar.add("manifest.json", encodeJson(dockerManifest(this.#index, (entry) => this.#parse(entry))));
