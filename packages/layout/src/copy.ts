@@ -158,7 +158,8 @@ export async function copy(
     return run.report(root, tagged, root.digest === wanted.digest ? [] : await left(source, wanted, options));
   } catch (error) {
     const what = typeof reference === "string" ? `${reference} (${wanted.digest})` : wanted.digest;
-    throw withContext(error, `cannot copy ${what} from ${source.name} to ${target.name}`);
+    const reason = source instanceof IndexedSource ? await source.explain(error, target, options) : error;
+    throw withContext(reason, `cannot copy ${what} from ${source.name} to ${target.name}`);
   }
 }
 

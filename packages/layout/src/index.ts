@@ -160,6 +160,18 @@ export {
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
 export { forEachParallel } from "./parallel.js";
+export { type DamagedPart, DamagedPartsError } from "./parts/damage.js";
+export {
+  PART_FILE,
+  PART_LIST_FILE,
+  PART_LIST_TYPE,
+  PART_TYPE,
+  type PartContent,
+  type PartList,
+  parsePartList,
+  type RepeatedFile,
+} from "./parts/part-list.js";
+export { PartsFile, type PartsOptions, type WrittenPart } from "./parts/parts-file.js";
 export { type CopyPlan, type ForeseenContent, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";

@@ -9,6 +9,7 @@ import { OciError } from "../model/errors.js";
 import { childrenOf, encodeJson, type Manifest, parseManifest } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { collect, verified } from "../model/verified.js";
+import { PartsFile } from "../parts/parts-file.js";
 import { compareText, emptyIndex, type LayoutIndex } from "../store/index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "../store/indexed-target.js";
 import { blobPath, dockerManifest } from "./docker-manifest.js";
@@ -29,7 +30,7 @@ export class ArchiveTarget extends IndexedTarget {
   readonly name: string;
   /** A tar has one end to write at. */
   readonly concurrency = 1;
-  readonly #tar: TarFile;
+  readonly #tar: TarFile | PartsFile;
   readonly #docker: boolean;
   readonly #written = new Map<Digest, number>();
   readonly #manifests = new Map<Digest, Uint8Array>();
@@ -39,7 +40,7 @@ export class ArchiveTarget extends IndexedTarget {
   #delta: Delta | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(path: string, tar: TarFile, docker: boolean) {
+  private constructor(path: string, tar: TarFile | PartsFile, docker: boolean) {
     super();
     this.name = `${docker ? "docker-archive" : "oci-archive"}:${path}`;
     this.#tar = tar;
@@ -48,7 +49,11 @@ export class ArchiveTarget extends IndexedTarget {
 
   /** Starts an archive at `path`; `-` is stdout. Fails with `NOT_FOUND` or `DENIED` where its directory cannot be written to. */
   static async create(path: string, options: ArchiveOptions = {}): Promise<ArchiveTarget> {
-    const target = new ArchiveTarget(path, await TarFile.create(path), options.docker === true);
+    return ArchiveTarget.over(path, await TarFile.create(path), options);
+  }
+
+  static async over(path: string, writer: TarFile | PartsFile, options: ArchiveOptions = {}): Promise<ArchiveTarget> {
+    const target = new ArchiveTarget(path, writer, options.docker === true);
     await target.#tar.add("oci-layout", encodeJson({ imageLayoutVersion: "1.0.0" }));
     return target;
   }
@@ -117,6 +122,12 @@ export class ArchiveTarget extends IndexedTarget {
     }
     await this.#inTurn(async () => {
       if (this.#written.has(descriptor.digest)) return;
+      if (this.#tar instanceof PartsFile) {
+        this.#tar.addLater(content);
+        options.onBytes?.(descriptor.size);
+        this.#written.set(descriptor.digest, descriptor.size);
+        return;
+      }
       try {
         // Content that is missing, or small and damaged, fails before anything of it is in the tar.
         const begun = await startOf(bytes);

@@ -1,4 +1,4 @@
-import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions } from "../content.js";
+import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions, Target } from "../content.js";
 import type { Delta } from "../delta/delta.js";
 import type { SizedDigest } from "../delta/sized-digest.js";
 import type { Descriptor } from "../model/descriptor.js";
@@ -53,6 +53,11 @@ export abstract class IndexedSource implements Source {
   /** The content that has to be where this source is taken in. */
   get needs(): readonly SizedDigest[] {
     return this.delta?.needs ?? [];
+  }
+
+  /** What a copy to `target` that failed with `error` is to say: a source that knows more than the error tells it here. */
+  async explain(error: unknown, _target: Target, _options?: Abortable): Promise<unknown> {
+    return error;
   }
 
   /** The verified bytes of small content, where they can be had at once; undefined tells nothing. */
