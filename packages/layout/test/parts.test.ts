@@ -36,7 +36,7 @@ async function image(): Promise<{
   const layers: Record<string, Descriptor> = {};
   for (const [name, size] of Object.entries(LAYERS))
     layers[name] = await pushBytes(source, text(name, size), mediaTypes.layer);
-  const config = await pushBytes(source, '{"os":"linux","architecture":"amd64"}', mediaTypes.config);
+  const config = await pushBytes(source, '{"a":1}', "application/vnd.test.config");
   const root = await pushManifest(source, { config, layers: Object.values(layers) });
   await source.tag("v1", root);
   await pushReferrer(source, root);
@@ -120,7 +120,8 @@ describe("an archive in parts", () => {
     const { parts, directory, image } = await made();
     await mkdir(join(directory, "again"));
     const again = await exportParts(image.source, join(directory, "again", "app.tar"));
-    for (const [at, path] of parts.entries()) expect(await readFile(again[at] as string)).toEqual(await readFile(path));
+    for (const [at, path] of parts.entries())
+      expect((await readFile(again[at] as string)).equals(await readFile(path))).toBe(true);
   });
 
   it("is made of tars that tar reads and layouts that have the same index, whose blobs stand in one part each", async () => {
