@@ -22,20 +22,22 @@ export class Bases {
     this.#options = { signal };
   }
 
-  /** The blobs for which {@link leaves} was true, in that order. */
+  /** True where there is no base, and so nothing to decide. */
+  get none(): boolean {
+    return this.#since.length === 0 && (this.#have ?? []).length === 0;
+  }
+
+  /** The blobs that were left out, in the order in which that was decided. */
   get left(): readonly Descriptor[] {
     return this.#left;
   }
 
-  /** True where the blob is left out because a base has it. */
-  async leaves(blob: Descriptor): Promise<boolean> {
-    if ((await firstWith(this.#since, blob, this.#options)) === undefined) return false;
-    this.#left.push(plainDescriptor(blob));
-    return true;
-  }
-
-  /** The blob from a base that has it, where there is one. */
-  async nearest(blob: Descriptor): Promise<Content | undefined> {
+  /** Whether a blob is left out because a base has it, or comes from a base that has it; undefined where it comes from the source. */
+  async decide(blob: Descriptor): Promise<"left out" | Content | undefined> {
+    if ((await firstWith(this.#since, blob, this.#options)) !== undefined) {
+      this.#left.push(plainDescriptor(blob));
+      return "left out";
+    }
     const source = (await firstWith(this.#have ?? [], blob, this.#options))?.source;
     if (source === undefined) return undefined;
     return { descriptor: blob, open: () => source.fetch(blob, this.#options), origin: source };
