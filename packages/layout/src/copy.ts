@@ -185,8 +185,10 @@ async function left(source: Source, index: Descriptor, options: CopyOptions): Pr
 async function checkBase(image: FilteredImage, source: Source, target: Target, options: CopyOptions): Promise<void> {
   const { since = [], have, signal } = options;
   if (source instanceof IndexedSource && source.delta !== undefined) {
-    const needed = new Set(source.needs.map(({ digest }) => digest));
-    const wanted = (await blobsOf(image, options)).filter(({ digest }) => needed.has(digest));
+    const needed = new Set(source.delta.needs.map(({ digest }) => digest));
+    const wanted: Descriptor[] = [];
+    for (const blob of await blobsOf(image, options))
+      if (needed.has(blob.digest) && (await source.size(blob.digest)) === undefined) wanted.push(blob);
     await checkNeeds(target, wanted, { source, since: source.delta.since }, { have, signal });
   }
   if (since.length === 0 || !target.closed) return;

@@ -117,16 +117,28 @@ describe("copy since a base", () => {
     for (const delta of deltas) expect(delta).toEqual(deltas[0]);
   });
 
-  it("makes a sparse layout, which verifies as one and is whole once it is copied to where the base is", async () => {
+  it("makes a sparse layout, which is known as one and becomes whole where the base is, and nowhere else", async () => {
     const source = await versions();
-    const sparse = await layoutWith(source);
-    await copy(source, sparse, "v2", { tags: ["v2"], since: [await sourceBase(await layoutWith(source, "v1"))] });
+    const made = await layoutWith(source);
+    await copy(source, made, "v2", { tags: ["v2"], since: [await sourceBase(await layoutWith(source, "v1"))] });
+    expect(sizes(made.delta?.needs)).toEqual([digestOf("base")]);
+    const sparse = await Layout.open(made.path);
+    expect(sparse.delta).toEqual(made.delta);
+    expect(await sparse.oddities()).toEqual([]);
     const roots = [{ name: "v2", descriptor: await sparse.resolve("v2") }];
-    expect((await verify(sparse, roots)).findings.map(({ state }) => state)).toEqual(["missing"]);
-    expect((await verify(sparse, roots, { sparse: true })).findings.map(({ severity }) => severity)).toEqual(["note"]);
+    const [note, ...others] = (await verify(sparse, roots)).findings;
+    expect(others).toEqual([]);
+    expect(note).toMatchObject({ severity: "note", state: "missing", descriptor: { digest: digestOf("base") } });
+    const elsewhere = await layoutWith(source);
+    const before = await filesBelow(elsewhere.path);
+    expect((await failure(copy(sparse, elsewhere, "v2"), "NOT_FOUND")).message).toContain(digestOf("base"));
+    expect(await filesBelow(elsewhere.path)).toEqual(before);
     const whole = await layoutWith(source, "v1");
     await copy(sparse, whole, "v2", { tags: ["v2"] });
     expect((await verify(whole, roots)).findings).toEqual([]);
+    await copy(source, sparse, "v1", { since: [] });
+    expect((await verify(sparse, roots)).findings).toEqual([]);
+    expect((await filesBelow(sparse.path)).filter((name) => name.includes("delta"))).toEqual([]);
   });
 
   it("sends nothing where a registry lacks what would be left out, and names it; then all but that where it has it", async () => {
