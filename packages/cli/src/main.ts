@@ -23,7 +23,7 @@ export async function main(
     const parser = parserFor(await commandsFor(args), context, (ended) => {
       code = ended;
     });
-    await parser.parseAsync([...args], {}, (_error, _argv, output) => {
+    await parser.parseAsync(args.map(fromDash), {}, (_error, _argv, output) => {
       if (output !== "") out.write(`${output}\n`);
     });
     return code;
@@ -33,6 +33,20 @@ export async function main(
   } finally {
     await closeClients(err);
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+  }
+}
+
+/** Among positionals yargs loses a lone `-`; until they have their names it goes by this. */
+const DASH = "\0-";
+
+function fromDash(argument: string): string {
+  return argument === "-" ? DASH : argument;
+}
+
+function toDash(values: Record<string, unknown>): void {
+  for (const [key, value] of Object.entries(values)) {
+    if (value === DASH) values[key] = "-";
+    else if (Array.isArray(value)) values[key] = value.map((one) => (one === DASH ? "-" : one));
   }
 }
 
@@ -60,6 +74,7 @@ function parserFor(table: readonly AnyCommand[], context: Context, end: (code: E
   for (const command of table) parser = parser.command(command.module(context, end) as never);
   return (
     parser
+      .middleware(toDash)
       .demandCommand(1, "Name a command.")
       .recommendCommands()
       .strict()

@@ -1,5 +1,5 @@
 import type { Bytes, Content, Presence, PushOptions, Source, Target } from "./content.js";
-import type { CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
+import type { ChosenImage, CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
 import { Bases } from "./delta/bases.js";
 import { LegacyTags } from "./legacy-tags.js";
 import { type Descriptor, embeddedData, plainDescriptor } from "./model/descriptor.js";
@@ -37,6 +37,7 @@ export class CopyRun {
   readonly #legacyTags: LegacyTags;
   readonly #bases: Bases;
   readonly #leftOut: ReadonlyMap<string, Descriptor>;
+  readonly #absent: ReadonlyMap<string, Descriptor>;
   /** One claim for each digest: a part that two manifests share moves once. */
   readonly #claims = new Map<string, Promise<void>>();
   /** The manifests that a closed target is known to have, without asking. */
@@ -52,12 +53,13 @@ export class CopyRun {
   #bytes = 0;
   #found = 0;
 
-  /** `leftOut` is not copied, whatever points at it. */
-  constructor(source: Source, target: Target, leftOut: readonly Descriptor[], options: CopyOptions) {
+  /** What is left out of the image, or absent, is not copied, whatever points at it. */
+  constructor({ source, leftOut, absent }: ChosenImage, target: Target, options: CopyOptions) {
     this.#source = source;
     this.#target = target;
     this.#options = options;
     this.#leftOut = new Map(leftOut.map((descriptor) => [visitKey(descriptor), descriptor]));
+    this.#absent = new Map(absent.map((descriptor) => [visitKey(descriptor), descriptor]));
     this.#legacyTags = new LegacyTags(source, { signal: options.signal });
     this.#bases = new Bases(options);
     this.#slots = new Slots(Math.min(options.concurrency ?? SLOTS, target.concurrency ?? Number.MAX_SAFE_INTEGER));
@@ -121,6 +123,7 @@ export class CopyRun {
         platforms: [...this.#leftOut.values()],
         referrers: left,
         external: [...this.#external.values()],
+        absent: [...this.#absent.values()],
         ...(this.#options.since === undefined ? {} : { since: this.left }),
       },
       failures: this.#failures,
@@ -216,7 +219,7 @@ export class CopyRun {
   }
 
   #isLeftOut(descriptor: Descriptor): boolean {
-    if (this.#leftOut.has(visitKey(descriptor))) return true;
+    if (this.#leftOut.has(visitKey(descriptor)) || this.#absent.has(visitKey(descriptor))) return true;
     if (this.#options.external !== undefined || !isForeignLayerType(descriptor.mediaType)) return false;
     // Without urls nobody could get it from anywhere else.
     if ((descriptor.urls ?? []).length === 0) return false;

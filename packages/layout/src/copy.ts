@@ -1,3 +1,4 @@
+import { absentChildren } from "./absent-children.js";
 import type { Arrivals } from "./arrivals.js";
 import type { Abortable, Bytes, Presence, Source, Target } from "./content.js";
 import { CopyRun } from "./copy-run.js";
@@ -5,15 +6,16 @@ import { type Base, firstWith } from "./delta/base.js";
 import { checkNeeds } from "./delta/check-needs.js";
 import type { ReceiptRoot } from "./delta/receipt.js";
 import { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
-import type { Descriptor } from "./model/descriptor.js";
+import { type Descriptor, formatDescriptor } from "./model/descriptor.js";
 import type { Digest } from "./model/digest.js";
-import { withContext } from "./model/errors.js";
+import { OciError, withContext } from "./model/errors.js";
 import { isIndexType, isManifestType } from "./model/media-types.js";
 import type { Platform } from "./model/platform.js";
 import type { ReferrerFilter } from "./referrer-filter.js";
 import { actualTarget, Rehearsal } from "./rehearsal.js";
 import { selectPlatform } from "./select-platform.js";
 import { type TagChange, Tags } from "./set-tags.js";
+import { isAttestation } from "./store/conventions.js";
 import { IndexedSource } from "./store/indexed-source.js";
 import { IndexedTarget } from "./store/indexed-target.js";
 import { MemoryStore } from "./store/memory.js";
@@ -90,6 +92,8 @@ export interface LeftOut {
   readonly referrers: readonly Descriptor[];
   /** Layers that may not be distributed and have urls. */
   readonly external: readonly Descriptor[];
+  /** Children of an index that the source, an archive, does not have; the index that names them is as it was. */
+  readonly absent: readonly Descriptor[];
   /** Blobs that a base has. Only with `since`. */
   readonly since?: readonly Descriptor[];
 }
@@ -140,11 +144,11 @@ export async function copy(
 ): Promise<CopyReport> {
   const wanted = typeof reference === "string" ? await source.resolve(reference, options) : reference;
   try {
+    await checkBases(source, target, wanted, options);
     const image = await chosen(source, wanted, options);
     const root = image.descriptor;
-    await checkBase(image, source, target, options);
     const tags = await Tags.look(image.source, actualTarget(target), root, options.tags ?? [], options);
-    const run = new CopyRun(image.source, target, image.leftOut, options);
+    const run = new CopyRun(image, target, options);
     if (tags.found || options.rootPresent === true) run.isPresent(root);
     await run.part(root, []);
     if (options.referrers !== "none") await run.referrersOfAll();
@@ -152,10 +156,13 @@ export async function copy(
     const tagged: TagChange[] = [];
     for (const tag of options.tags ?? [])
       tagged.push(target instanceof Rehearsal ? tags.foresee(tag) : await tags.set(tag));
+    const report = run.report(root, tagged, root.digest === wanted.digest ? [] : await left(source, wanted, options));
+    if (target instanceof IndexedTarget)
+      target.leaveOut([...image.leftOut, ...image.absent, ...report.leftOut.external, ...run.left]);
     // Without a name the root would be in a layout, and nothing would say so.
     if (tagged.length === 0 && target instanceof IndexedTarget) await target.addEntry(root, options);
     if (options.since !== undefined) await target.leave?.(rootsOfAll(options.since), run.left);
-    return run.report(root, tagged, root.digest === wanted.digest ? [] : await left(source, wanted, options));
+    return report;
   } catch (error) {
     const what = typeof reference === "string" ? `${reference} (${wanted.digest})` : wanted.digest;
     const reason = source instanceof IndexedSource ? await source.explain(error, target, options) : error;
@@ -163,8 +170,25 @@ export async function copy(
   }
 }
 
+/** An image as it is to be copied. */
+export interface ChosenImage extends FilteredImage {
+  /** What the source does not have of it, and need not have. */
+  readonly absent: readonly Descriptor[];
+}
+
 /** What of an image is to be copied. */
-export async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
+export async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<ChosenImage> {
+  const image = await filtered(source, root, options);
+  if (!(source instanceof IndexedSource) || !source.sparse || !(image.source instanceof IndexedSource))
+    return { ...image, absent: [] };
+  const absent = await absentChildren(image.source, image.descriptor, image.leftOut, options);
+  const [wanted] = absent.filter((child) => !isAttestation(child));
+  if (wanted !== undefined && (options.platforms ?? []).length > 0)
+    throw new OciError("NOT_FOUND", `${source.name} names ${formatDescriptor(wanted)} and does not have all of it`);
+  return { ...image, absent };
+}
+
+async function filtered(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
   const { platforms = [], index } = options;
   const [only] = platforms;
   if (only === undefined) return { descriptor: root, source, leftOut: [] };
@@ -181,28 +205,37 @@ async function left(source: Source, index: Descriptor, options: CopyOptions): Pr
   return found;
 }
 
-/** Makes sure that a target has what the source leaves to a base, and what is left out for one; nothing is changed. */
-async function checkBase(image: FilteredImage, source: Source, target: Target, options: CopyOptions): Promise<void> {
+/**
+ * Makes sure that a copy would find at the target what the source leaves to a base, and what is left out for the bases in
+ * `since`; nothing is changed. {@link copy} does so itself. Fails with `NOT_FOUND`, naming what is missing.
+ */
+export async function checkBases(
+  source: Source,
+  target: Target,
+  root: Descriptor,
+  options: CopyOptions = {},
+): Promise<void> {
   const { since = [], have, signal } = options;
-  if (source instanceof IndexedSource && source.delta !== undefined) {
-    const needed = new Set(source.delta.needs.map(({ digest }) => digest));
-    const wanted: Descriptor[] = [];
-    for (const blob of await blobsOf(image, options))
-      if (needed.has(blob.digest) && (await source.size(blob.digest)) === undefined) wanted.push(blob);
-    await checkNeeds(target, wanted, { source, since: source.delta.since }, { have, signal });
-  }
-  if (since.length === 0 || !target.closed) return;
+  const delta = source instanceof IndexedSource ? source.delta : undefined;
+  if (delta === undefined && (since.length === 0 || !target.closed)) return;
+  const image = await chosen(source, root, options);
+  const needed = new Set(delta?.needs.map(({ digest }) => digest));
+  const wanted: Descriptor[] = [];
   const left: Descriptor[] = [];
-  for (const blob of await blobsOf(image, options))
+  for (const blob of await blobsOf(image, options)) {
     if ((await firstWith(since, blob, { signal })) !== undefined) left.push(blob);
-  await checkNeeds(target, left, { source: image.source, since: rootsOfAll(since) }, { signal });
+    else if (needed.has(blob.digest) && (await (source as IndexedSource).size(blob.digest)) === undefined)
+      wanted.push(blob);
+  }
+  await checkNeeds(target, wanted, { source, since: delta?.since ?? [] }, { have, signal });
+  if (target.closed) await checkNeeds(target, left, { source, since: rootsOfAll(since) }, { signal });
 }
 
 /** Every blob that a copy would look for at an empty target. */
-async function blobsOf(image: FilteredImage, options: CopyOptions): Promise<readonly Descriptor[]> {
+async function blobsOf(image: ChosenImage, options: CopyOptions): Promise<readonly Descriptor[]> {
   const blobs: Descriptor[] = [];
   const nowhere = new Rehearsal(new MemoryStore());
-  const run = new CopyRun(image.source, nowhere, image.leftOut, {
+  const run = new CopyRun(image, nowhere, {
     ...options,
     since: [],
     have: [],

@@ -1,5 +1,9 @@
+export { type ArchiveNames, archiveNames, fullName } from "./archive/archive-names.js";
 export { ArchiveSource } from "./archive/archive-source.js";
-export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export { type ArchiveFormat, type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export type { ArchiveWriter, Compressor } from "./archive/archive-writer.js";
+export type { LoadedImage } from "./archive/docker-manifest.js";
+export { type ExportedImage, type ExportOptions, type ExportReport, exportImages, imagesIn } from "./archive/export.js";
 export {
   decodeTarName,
   encodeTarName,
@@ -32,13 +36,14 @@ export {
   type CopyFailure,
   type CopyOptions,
   type CopyReport,
+  checkBases,
   copy,
   type LeftOut,
   type ReferrersChoice,
   type TakenContent,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
-export { type Base, imageBase, receiptBase, sourceBase } from "./delta/base.js";
+export { type Base, deltaBase, imageBase, receiptBase, sourceBase } from "./delta/base.js";
 export { checkNeeds, type ExpectedBase, missingAt, type NeedsOptions } from "./delta/check-needs.js";
 export { DELTA_FILE, DELTA_TYPE, type Delta, parseDelta } from "./delta/delta.js";
 export {
@@ -160,7 +165,7 @@ export {
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
 export { forEachParallel } from "./parallel.js";
-export { type DamagedPart, DamagedPartsError } from "./parts/damage.js";
+export { type DamagedPart, DamagedPartsError, damagedParts } from "./parts/damage.js";
 export {
   PART_FILE,
   PART_LIST_FILE,
@@ -226,4 +231,5 @@ export {
   verify,
 } from "./verify.js";
 export { verifyLayout } from "./verify-layout.js";
+export { VerifyingTarget } from "./verifying-target.js";
 export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";

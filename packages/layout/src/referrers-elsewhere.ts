@@ -142,7 +142,7 @@ async function copyEach(
   const referrers =
     typeof choice === "object" && choice.depth !== undefined ? { ...choice, depth: choice.depth - 1 } : choice;
   const image = await chosen(source, root, options);
-  const leftOut = new Set(image.leftOut.map(({ digest }) => digest));
+  const leftOut = new Set([...image.leftOut, ...image.absent].map(({ digest }) => digest));
   const below = { ...options, tags: [], platforms: [], index: undefined, rootPresent: undefined };
   const copied: CopiedApart[] = [];
   const seen = new Set<Digest>();

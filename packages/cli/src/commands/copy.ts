@@ -3,6 +3,7 @@ import {
   type CopyReport,
   copy,
   copyReferrersTo,
+  type Descriptor,
   formatLocation,
   formatPlatform,
   formatReference,
@@ -183,12 +184,23 @@ function tagLine({ tag, change, before }: TagChange): string {
   return `${tag} ${change}${change === "moved" ? ` from ${before}` : ""}`;
 }
 
-function leftOutLines({ platforms, external, referrers }: LeftOut): string[] {
+function leftOutLines({ platforms, external, referrers, absent }: LeftOut): string[] {
   const lines: string[] = [];
-  const images = platforms.filter((one) => !isAttestation(one));
-  const names = images.map(({ platform, digest }) => (platform === undefined ? digest : formatPlatform(platform)));
-  if (names.length > 0) lines.push(`  left out  ${names.join(", ")}`);
+  if (platforms.some(isImage)) lines.push(`  left out  ${platformNames(platforms)}`);
+  if (absent.some(isImage))
+    lines.push(`  absent    ${platformNames(absent)}: the source names them and does not have them`);
   if (referrers.length > 0) lines.push(`  left out  ${count(referrers.length, "referrer")} of the index as it was`);
   for (const { digest, urls } of external) lines.push(`  left out  ${digest}, which lies at ${urls?.[0]}`);
   return lines;
+}
+
+function platformNames(manifests: readonly Descriptor[]): string {
+  const names = manifests
+    .filter(isImage)
+    .map(({ platform, digest }) => (platform === undefined ? digest : formatPlatform(platform)));
+  return names.join(", ");
+}
+
+function isImage(manifest: Descriptor): boolean {
+  return !isAttestation(manifest);
 }

@@ -2,7 +2,7 @@ import { isOciError } from "@stowage/layout";
 import { lockPath, readLock, readSyncFile, type SyncFile, type SyncItemValue, sync, syncItem } from "@stowage/registry";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { type CommonOptions, type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
-import { openOptions, type RegistryArguments, withRegistryOptions } from "../locations.js";
+import { openOptions, type RegistryArguments, renameArgument, withRegistryOptions } from "../locations.js";
 import { printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { printSync } from "../sync-report.js";
@@ -194,19 +194,15 @@ function itemOf(args: Arguments): SyncItemValue {
     ...(target === undefined ? {} : { target }),
     ...(rules === undefined ? {} : { tags: rules }),
     ...(repositories === undefined ? {} : { repositories }),
-    ...(args.rename === undefined ? {} : { rename: args.rename.map(renamePair) }),
+    ...(args.rename === undefined
+      ? {}
+      : { rename: args.rename.map(renameArgument).map(([key, value]) => ({ key, value, at: 0 })) }),
     ...(names === undefined ? {} : { names }),
     ...(platform === undefined ? {} : { platforms: platform.split(",") }),
     ...(index === undefined ? {} : { index }),
     ...(clobber === undefined ? {} : { noClobber: !clobber }),
     ...(referrers === undefined ? {} : { referrers }),
   };
-}
-
-function renamePair(text: string): { key: string; value: string; at: number } {
-  const equals = text.lastIndexOf("=");
-  if (equals < 1) throw new UsageError(`--rename ${JSON.stringify(text)} is not FROM=TO`);
-  return { key: text.slice(0, equals), value: text.slice(equals + 1), at: 0 };
 }
 
 function wholeNumber(option: string, text: string | undefined): number | undefined {

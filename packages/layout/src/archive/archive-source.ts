@@ -13,14 +13,18 @@ import { IndexedSource } from "../store/indexed-source.js";
 import { checkLayoutVersion, MAXIMUM_LAYOUT_FILE_SIZE } from "../store/layout-version.js";
 import { readIndex } from "../store/read-index.js";
 import type { ArchiveFiles } from "./archive-files.js";
+import { withFullNames } from "./archive-names.js";
 import { type DockerArchive, readDockerArchive, readFile } from "./docker-archive.js";
 import { blobPath } from "./docker-manifest.js";
+import { withHiddenEntries } from "./hidden-entries.js";
 
 /**
  * Images in one file: an OCI layout in a tar or zip, or what `docker save` writes, whatever its age. The archive is indexed
  * once; blobs are read where they stand. Call `close` when done with it.
  */
 export class ArchiveSource extends IndexedSource {
+  /** Docker saves an index with what it has of it. */
+  override readonly sparse = true;
   #name: string;
   readonly #files: ArchiveFiles;
   #index: LayoutIndex = emptyIndex;
@@ -76,6 +80,17 @@ export class ArchiveSource extends IndexedSource {
     }
   }
 
+  /** What stood in a part that is lost is missing by accident. */
+  override async lacks(digest: Digest): Promise<boolean> {
+    if (this.#files instanceof PartFiles && this.#files.lists(digest)) return false;
+    return super.lacks(digest);
+  }
+
+  /** True where it was cut into parts, which may be missing or damaged. */
+  get isInParts(): boolean {
+    return this.#files instanceof PartFiles;
+  }
+
   /** Where content was lost because of damaged parts, all the parts that have to be fetched again, instead of the first thing noticed. */
   override async explain(error: unknown, target: Target, options: Abortable = {}): Promise<unknown> {
     if (!(this.#files instanceof PartFiles) || !this.#files.isDamaged || !isOciError(error)) return error;
@@ -123,7 +138,8 @@ export class ArchiveSource extends IndexedSource {
       this.#delta = parseDelta(delta, `${DELTA_FILE} in ${where}`);
     }
     const index = await readFile(this.#files, "index.json", where, MAXIMUM_INDEX_SIZE);
-    this.#index = await readIndex(index, `index.json in ${where}`, this);
+    const read = await readIndex(index, `index.json in ${where}`, this);
+    this.#index = withFullNames(await withHiddenEntries(read, this, where));
   }
 
   #fileOf(digest: Digest): string {

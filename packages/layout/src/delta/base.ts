@@ -3,6 +3,7 @@ import type { Descriptor } from "../model/descriptor.js";
 import { isManifestType } from "../model/media-types.js";
 import { IndexedSource } from "../store/indexed-source.js";
 import { walk } from "../walk.js";
+import type { Delta } from "./delta.js";
 import { type Receipt, type ReceiptRoot, rootOf, rootsOf } from "./receipt.js";
 import type { SizedDigest } from "./sized-digest.js";
 
@@ -21,6 +22,11 @@ export interface Base {
 /** What a receipt says was delivered. Whether it is still there shows where it is needed. */
 export function receiptBase(receipt: Receipt, name: string): Base {
   return { name, roots: receipt.roots, has: listed(receipt.content) };
+}
+
+/** What a delta needs, and so whoever it is for has. */
+export function deltaBase({ since, needs }: Delta, name: string): Base {
+  return { name, roots: since, has: listed(needs) };
 }
 
 /**

@@ -70,6 +70,8 @@ export const annotationKeys = {
   containerdName: "io.containerd.image.name",
   /** On an index from which platforms were left out: the digest it had with all of them. */
   filteredFrom: "dev.stowage.index.filtered-from",
+  /** On the index.json of an archive for docker load: the digest of an index of the entries it does not show to loaders. */
+  archiveEntries: "dev.stowage.archive.entries",
   /** olareg's mark on a response index. */
   olaregSubject: "org.olareg.referrer.subject",
   /** olareg's mark on an index.json whose referrers are kept its way. */

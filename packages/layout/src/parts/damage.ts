@@ -34,3 +34,9 @@ function lines({ path, state, content }: DamagedPart): string[] {
   const more = content.length > SHOWN ? [`    and ${content.length - SHOWN} more`] : [];
   return [`  ${path} is ${state}`, ...content.slice(0, SHOWN).map((one) => `  ${formatSizedDigest(one)}`), ...more];
 }
+
+/** The parts that an error says are damaged, also where it was told in another context since; undefined where it says nothing of parts. */
+export function damagedParts(error: unknown): readonly DamagedPart[] | undefined {
+  for (let one = error; one instanceof Error; one = one.cause) if (one instanceof DamagedPartsError) return one.parts;
+  return undefined;
+}

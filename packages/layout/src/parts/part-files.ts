@@ -113,6 +113,11 @@ export class PartFiles implements ArchiveFiles {
     for (const { files } of this.#parts) await files?.close();
   }
 
+  /** True where one of the parts has the content, or had it. */
+  lists(digest: Digest): boolean {
+    return this.#content.has(digest);
+  }
+
   /** Notes that content could not be had. True where that is because of its part. */
   lost(digest: Digest): boolean {
     const listed = this.#content.get(digest);

@@ -1,3 +1,4 @@
+import type { ArchiveWriter } from "../archive/archive-writer.js";
 import { blobPath } from "../archive/docker-manifest.js";
 import { TarFile } from "../archive/tar-writer.js";
 import { ByteReader } from "../compression/byte-reader.js";
@@ -37,7 +38,7 @@ export interface WrittenPart {
  * blobs. What goes into it is gathered first, blobs unread; `finish` decides where to cut, then reads and writes them one
  * after the other. The parts get their names when all of them are complete. The same content makes the same bytes.
  */
-export class PartsFile {
+export class PartsFile implements ArchiveWriter {
   readonly #path: string;
   readonly #options: PartsOptions;
   readonly #files = new Map<string, Uint8Array>();
@@ -63,7 +64,13 @@ export class PartsFile {
     await this.add(name, await collect(bytes, size, name));
   }
 
-  addLater(content: Content): void {
+  /** Fails with `UNSUPPORTED` where a blob has another name than it has in a layout, as in an archive for Docker. */
+  addLater(name: string, content: Content): void {
+    if (name !== blobPath(content.descriptor.digest))
+      throw new OciError(
+        "UNSUPPORTED",
+        "only an OCI layout can be cut into parts: loaders of other archives want one file",
+      );
     this.#blobs.set(content.descriptor.digest, content);
   }
 

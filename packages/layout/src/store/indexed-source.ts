@@ -39,6 +39,9 @@ export abstract class IndexedSource implements Source {
   abstract readonly name: string;
   readonly #facts = new Map<Digest, Facts>();
 
+  /** True where an index may name children that are not there without being damaged. A copy leaves those out. */
+  readonly sparse: boolean = false;
+
   /** The index as it stands now. */
   abstract index(options?: Abortable): Promise<LayoutIndex>;
   /** The size in bytes of the blob with this digest, or undefined where it is not there. */
@@ -53,6 +56,11 @@ export abstract class IndexedSource implements Source {
   /** The content that has to be where this source is taken in. */
   get needs(): readonly SizedDigest[] {
     return this.delta?.needs ?? [];
+  }
+
+  /** True for content that is not here, and was not left to a base either. */
+  async lacks(digest: Digest): Promise<boolean> {
+    return (await this.size(digest)) === undefined && this.delta?.needs.some((one) => one.digest === digest) !== true;
   }
 
   /** What a copy to `target` that failed with `error` is to say: a source that knows more than the error tells it here. */
