@@ -55,6 +55,7 @@ export {
   type ReceiptRoot,
   readReceipt,
   receiptOf,
+  writeReceipt,
 } from "./delta/receipt.js";
 export { type SizedDigest, totalSize } from "./delta/sized-digest.js";
 export { du, type LayoutUsage, type Usage } from "./du.js";

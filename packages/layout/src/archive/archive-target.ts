@@ -1,6 +1,6 @@
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
 import { DELTA_FILE, type Delta, deltaOf, encodeDelta } from "../delta/delta.js";
-import type { ReceiptRoot } from "../delta/receipt.js";
+import { type Receipt, type ReceiptRoot, receiptOf } from "../delta/receipt.js";
 import type { SizedDigest } from "../delta/sized-digest.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
 import { type Digest, digestEncoded, digestOf } from "../model/digest.js";
@@ -86,6 +86,16 @@ export class ArchiveTarget extends IndexedTarget {
   /** What `docker load` takes from it, in the order of the index. Empty before it is closed, and where it has no `manifest.json`. */
   get loaded(): readonly LoadedImage[] {
     return this.#loaded;
+  }
+
+  /**
+   * What whoever takes the archive in has then, to be asked for before it is closed. Of an archive for Docker these are blobs
+   * only.
+   */
+  async receipt(): Promise<Receipt> {
+    const receipt = await receiptOf(this);
+    if (this.#format !== "docker") return receipt;
+    return { ...receipt, content: receipt.content.filter(({ digest }) => this.#written.has(digest)) };
   }
 
   async index(): Promise<LayoutIndex> {

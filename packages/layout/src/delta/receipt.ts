@@ -1,3 +1,4 @@
+import { OutputFile } from "../archive/output-file.js";
 import type { Abortable } from "../content.js";
 import { readGraph } from "../graph.js";
 import { type Descriptor, parseDescriptor } from "../model/descriptor.js";
@@ -96,6 +97,18 @@ export function parseReceipt(bytes: Uint8Array, where: string): Receipt {
 /** Reads the receipt in a file. Fails as {@link parseReceipt} does, with `NOT_FOUND`, and with `LIMIT` where it is larger than {@link MAXIMUM_RECEIPT_SIZE}. */
 export async function readReceipt(path: string): Promise<Receipt> {
   return parseReceipt(await readSmallFile(path, MAXIMUM_RECEIPT_SIZE), `the receipt ${path}`);
+}
+
+/** Writes a receipt to a file, which gets its name when it is complete. Fails with `NOT_FOUND` or `DENIED` where it cannot be written. */
+export async function writeReceipt(path: string, receipt: Receipt): Promise<void> {
+  const file = await OutputFile.create(path);
+  try {
+    await file.write(encodeReceipt(receipt));
+    await file.finish();
+  } catch (error) {
+    await file.discard();
+    throw error;
+  }
 }
 
 /** Fails with `INVALID` where a document says it is something else, and with `UNSUPPORTED` where it is of another version. */

@@ -25,7 +25,7 @@ export interface OpenedPart {
   readonly list: { readonly set: Digest; readonly read: PartList } | undefined;
   /** What is wrong with it, as far as opening it shows. */
   readonly problem: string | undefined;
-  /** Which part it is: as it says, or else as its name says. */
+  /** Which part it is: as it says, or else as its name says. Undefined, without a problem, where it is no part at all. */
   readonly number: number | undefined;
 }
 
@@ -47,6 +47,10 @@ export async function readPart(
       return undefined;
     }
   };
+  const named = parsePartName(path)?.number;
+  // A file that says nothing of parts, not even by its name, and is whole, is none.
+  if (named === undefined && problem === undefined && files?.size(PART_FILE) === undefined)
+    return { path, files, part: undefined, list: undefined, problem, number: undefined };
   const part = await attempt(async (all) => parsePart(await readFile(all, PART_FILE, path), `${PART_FILE} in ${path}`));
   const list = await attempt(async (all) => {
     const bytes = await readFile(all, PART_LIST_FILE, path, MAXIMUM_PART_LIST_SIZE);
@@ -55,6 +59,5 @@ export async function readPart(
       throw new OciError("MISMATCH", `${PART_LIST_FILE} in ${path} has the digest ${set}, not ${part.set}`);
     return { set, read: parsePartList(bytes, `${PART_LIST_FILE} in ${path}`) };
   });
-  const number = part?.number ?? parsePartName(path)?.number;
-  return { path, files, part, list, problem, number };
+  return { path, files, part, list, problem, number: part?.number ?? named };
 }

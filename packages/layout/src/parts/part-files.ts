@@ -59,6 +59,11 @@ export class PartFiles implements ArchiveFiles {
    * of them can be read; the files are the caller's then.
    */
   static of(parts: readonly OpenedPart[], where: string): PartFiles {
+    for (const { path, number, problem } of parts)
+      if (number === undefined && problem === undefined)
+        throw new OciError("INVALID", `${path} is no part of an archive`, {
+          hint: "Several files are taken together only where they are parts of one archive.",
+        });
     const [first] = parts.flatMap((part) => (part.list === undefined ? [] : [{ part, list: part.list }]));
     if (first === undefined) {
       const problem = parts.find((part) => part.problem !== undefined)?.problem;

@@ -3,6 +3,7 @@ import { blobPath } from "../archive/docker-manifest.js";
 import { TarFile } from "../archive/tar-writer.js";
 import { ByteReader } from "../compression/byte-reader.js";
 import type { Abortable, Bytes, Content } from "../content.js";
+import type { CopyEvent } from "../copy.js";
 import type { SizedDigest } from "../delta/sized-digest.js";
 import { type Digest, digestOf, Hasher } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
@@ -23,8 +24,8 @@ import { partPath, pieceDigestPath, piecePath } from "./part-names.js";
 export interface PartsOptions extends Abortable {
   /** The most bytes of a part. */
   readonly size: number;
-  /** Told the number of bytes of blobs as they are written. */
-  readonly onBytes?: ((count: number) => void) | undefined;
+  /** Told what is going to be written, which is known from the beginning, and then how it goes. */
+  readonly onEvent?: ((event: CopyEvent) => void) | undefined;
 }
 
 /** A part of an archive that was written. */
@@ -87,6 +88,7 @@ export class PartsFile implements ArchiveWriter {
     const bytes = encodePartList(list);
     const paths = list.parts.map((_content, at) => partPath(this.#path, at + 1, list.parts.length));
     const reading = new Map<Digest, ByteReader>();
+    for (const { descriptor } of this.#blobs.values()) this.#options.onEvent?.({ type: "start", descriptor });
     try {
       for (const [at, content] of list.parts.entries()) {
         const tar = await TarFile.create(paths[at] as string);
@@ -120,13 +122,15 @@ export class PartsFile implements ArchiveWriter {
   }
 
   async *#read(digest: Digest): AsyncGenerator<Uint8Array> {
-    const { signal, onBytes } = this.#options;
+    const { signal, onEvent } = this.#options;
     const content = this.#blobs.get(digest) as Content;
-    for await (const chunk of verified(content.open(), content.descriptor)) {
+    const { descriptor } = content;
+    for await (const chunk of verified(content.open(), descriptor)) {
       signal?.throwIfAborted();
-      onBytes?.(chunk.byteLength);
+      onEvent?.({ type: "bytes", descriptor, bytes: chunk.byteLength });
       yield chunk;
     }
+    onEvent?.({ type: "done", descriptor, presence: "written" });
   }
 }
 
