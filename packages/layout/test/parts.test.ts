@@ -226,6 +226,21 @@ describe("a damaged part costs only its blobs", () => {
     expect(found?.content.map(({ digest }) => digest)).toEqual([image.layers.large.digest]);
   });
 
+  it("where some pieces of a blob are missing and others damaged, the parts of all of them are named, and no others", async () => {
+    const { parts, target } = await made();
+    const inPieces = parts.filter((path) =>
+      execFileSync("tar", ["tf", path], { encoding: "utf8" }).includes("pieces/"),
+    );
+    expect(inPieces.length).toBeGreaterThan(3);
+    const [, flipped, , missing] = inPieces as [string, string, string, string];
+    await flip(flipped, (await readFile(flipped)).indexOf("large large") + 30);
+    await rm(missing);
+    expect((await lost(parts[0] as string, target)).map(({ path, state }) => [path, state])).toEqual([
+      [flipped, "damaged"],
+      [missing, "missing"],
+    ]);
+  });
+
   it("where it is cut off, missing or empty, exactly the blobs in it are named", async () => {
     const { parts, target, image } = await made();
     const { path: cut } = await find(parts, "a a a a");

@@ -23,8 +23,8 @@ const PIECE_DIGEST_SIZE = 71;
 const SMALLEST_PIECE = 4096;
 /**
  * Decides which blob goes into which part, so that none has more than `size` bytes: blobs stay in their order and whole, a
- * part is filled as far as the next one fits. A blob that fits into no part at all is cut into pieces, the first of which begins a
- * part. Fails with `LIMIT` where what every part repeats leaves no room, or there would be more than {@link MAXIMUM_PARTS}.
+ * part is filled as far as the next one fits. A blob that fits into no part at all is cut into pieces, which fill
+ * what is left of a part and then the next ones. Fails with `LIMIT` where what every part repeats leaves no room, or there would be more than {@link MAXIMUM_PARTS}.
  */
 export function cut(files: readonly RepeatedFile[], blobs: readonly SizedDigest[], size: number): PartList {
   const list = attempt(files, blobs, size);
@@ -70,19 +70,21 @@ function fill(blobs: readonly SizedDigest[], free: number): readonly (readonly P
       left -= whole;
       continue;
     }
-    begin();
     for (let from = 0; from < size; ) {
-      const most = Math.floor((free - pieceRoom({ digest, size }, from, 0)) / TAR_BLOCK) * TAR_BLOCK;
-      const length = Math.min(size - from, most);
-      const taken = pieceRoom({ digest, size }, from, length);
-      if (taken > left) begin();
+      if (mostOf({ digest, size }, from, left) < SMALLEST_PIECE) begin();
+      const length = Math.min(size - from, mostOf({ digest, size }, from, left));
       current.push({ digest, size, piece: { from, length } });
-      left -= taken;
+      left -= pieceRoom({ digest, size }, from, length);
       from += length;
     }
   }
   if (current.length > 0 || parts.length === 0) parts.push(current);
   return parts;
+}
+
+/** The most bytes of a piece that fit into so much room. */
+function mostOf(blob: SizedDigest, from: number, left: number): number {
+  return Math.floor((left - pieceRoom(blob, from, 0)) / TAR_BLOCK) * TAR_BLOCK;
 }
 
 function pieceRoom({ digest }: SizedDigest, from: number, length: number): number {

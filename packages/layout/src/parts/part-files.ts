@@ -123,15 +123,12 @@ export class PartFiles implements ArchiveFiles {
     return this.#content.has(digest);
   }
 
-  /** Notes that content could not be had. True where that is because of its part. */
-  lost(digest: Digest): boolean {
+  /** Notes that content could not be had. */
+  lost(digest: Digest): void {
     const listed = this.#content.get(digest);
-    if (listed === undefined) return false;
-    if (this.#damage.has(digest)) return true;
+    if (listed === undefined || this.#damage.has(digest)) return;
     const missing = listed.places.filter(({ name, length }) => this.#holders(name, length).length === 0);
-    // Without a digest of each piece that is right, all of them may be what is wrong.
-    this.#note(digest, missing.length > 0 ? missing : listed.places);
-    return true;
+    this.#note(digest, listed.places.length === 1 ? listed.places : missing);
   }
 
   /** True where content could not be had. */
@@ -148,25 +145,32 @@ export class PartFiles implements ArchiveFiles {
     cause: unknown,
     { signal }: Abortable,
   ): Promise<DamagedPartsError> {
-    for (const { digest, size } of this.#content.values()) {
+    for (const listed of this.#content.values()) {
       signal?.throwIfAborted();
-      if (this.#good.has(digest) || this.#damage.has(digest) || (await has({ digest, size }))) continue;
-      if (!(await this.#isRight(digest, size, signal))) this.lost(digest);
+      const { digest } = listed;
+      if (this.#good.has(digest) && !this.#damage.has(digest)) continue;
+      if (!this.#damage.has(digest) && ((await has(listed)) || (await this.#isRight(listed, signal)))) continue;
+      this.lost(digest);
+      await this.#checkPieces(listed, signal);
     }
     return new DamagedPartsError(this.#damaged(), this.count, cause);
   }
 
-  async #isRight(digest: Digest, size: number, signal: AbortSignal | undefined): Promise<boolean> {
-    if (this.size(blobPath(digest)) !== size) return false;
+  async #isRight({ digest, size }: Listed, signal: AbortSignal | undefined): Promise<boolean> {
+    const name = blobPath(digest);
+    if (this.size(name) !== size) return false;
     if (!isVerifiable(digest)) return true;
-    try {
-      const hasher = Hasher.for(digest);
-      for await (const chunk of this.read(blobPath(digest), 0, signal)) hasher.update(chunk);
-      return hasher.digest() === digest;
-    } catch (error) {
-      if (isOciError(error)) return false;
-      throw error;
+    return isReadable(verified(this.read(name, 0, signal), { mediaType: mediaTypes.octetStream, digest, size }));
+  }
+
+  /** Finds out which pieces of a blob that could not be had are to blame; all of them where each by itself is right. */
+  async #checkPieces(listed: Listed, signal: AbortSignal | undefined): Promise<void> {
+    const { digest, places } = listed;
+    for (const place of places) {
+      if (!place.isPiece || this.#damage.get(digest)?.has(place.number) === true) continue;
+      if (!(await isReadable(this.#readPiece(listed, place, 0, signal)))) this.#note(digest, [place]);
     }
+    if (this.#damage.get(digest)?.size === 0) this.#note(digest, places);
   }
 
   #damaged(): readonly DamagedPart[] {
@@ -278,6 +282,17 @@ function contentOf(list: PartList): ReadonlyMap<Digest, Listed> {
 function placeOf({ digest, size, piece }: PartContent, number: number): Place {
   if (piece === undefined) return { number, name: blobPath(digest), from: 0, length: size, isPiece: false };
   return { number, name: piecePath(digest, piece.from), ...piece, isPiece: true };
+}
+
+/** True for a stream that comes to its end. */
+async function isReadable(bytes: AsyncIterable<Uint8Array>): Promise<boolean> {
+  try {
+    for await (const _ of bytes);
+    return true;
+  } catch (error) {
+    if (isOciError(error)) return false;
+    throw error;
+  }
 }
 
 async function digestIn(
