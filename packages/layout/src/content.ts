@@ -67,6 +67,11 @@ export interface Source {
   referrers(subject: Descriptor, options?: ReferrersOptions): AsyncIterable<Descriptor>;
   /** The tags, each once, in bytewise order. Tags that only carry a referrers list are not among them unless asked for. */
   tags(options?: TagListOptions): AsyncIterable<string>;
+  /**
+   * Of a source that is made of others: the one that has the content, as far as that is known without asking. A target that knows
+   * that one mounts, links or clones from it. Default: the source itself.
+   */
+  sourceOf?(descriptor: Descriptor): Source;
 }
 
 /** How content came to be present: `written` by this call, `present` before it, `mounted` from another repository, `linked` from another store. */

@@ -13,11 +13,20 @@ export {
   type TarReadHeader,
 } from "./archive/tar-header.js";
 export { Arrivals } from "./arrivals.js";
-export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
+export {
+  type AttachedFile,
+  type AttachOptions,
+  type AttachResult,
+  artifactContent,
+  attach,
+  mediaTypeOfFile,
+  parseAttachedFile,
+} from "./attach.js";
 export { type ChainLink, chain } from "./chain.js";
 export { ByteReader } from "./compression/byte-reader.js";
 export { decompress } from "./compression/decompress.js";
-export { gunzip } from "./compression/gzip.js";
+export { gunzip, through } from "./compression/gzip.js";
+export { unzstd } from "./compression/zstd.js";
 export type {
   Abortable,
   Bytes,
@@ -210,6 +219,8 @@ export {
 export type { ExpiredTag, Retention } from "./retention.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { type TagChange, Tags, type TagsOptions } from "./set-tags.js";
+export type { BlobUpload, BlobUploads } from "./store/blob-upload.js";
+export { type CompressedLayer, type CompressedLayerQuery, CompressedLayers } from "./store/compressed-layers.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";

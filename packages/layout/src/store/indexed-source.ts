@@ -8,6 +8,7 @@ import { parseJsonObject } from "../model/json.js";
 import { MAXIMUM_MANIFEST_SIZE, type Manifest, referrerDescriptor, sniffManifestType } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { type ReadManifest, readBytes, readManifest } from "../model/verified.js";
+import { Traversal } from "../traversal.js";
 import { compareText, findEntry, isNamed, type LayoutIndex, refName, unnamed } from "./index-json.js";
 import { findLists, isListEntry } from "./referrer-forms.js";
 
@@ -123,17 +124,16 @@ export abstract class IndexedSource implements Source {
   /** Every manifest that may be a referrer of `subject`: those its lists name, and all that can be reached from the index. */
   async *#candidates(subject: Digest, options: Abortable): AsyncGenerator<Facts> {
     const index = await this.about(subject, "referrers", options);
-    const seen = new Set<Digest>();
-    const pending = [...findLists(index, subject), ...index.manifests.filter((entry) => !isListEntry(entry))];
-    while (pending.length > 0) {
+    const entries = [...findLists(index, subject), ...index.manifests.filter((entry) => !isListEntry(entry))];
+    const traversal = new Traversal(entries, ({ digest }) => digest);
+    for (let batch = traversal.batch(BATCH); batch.length > 0; batch = traversal.batch(BATCH)) {
       options.signal?.throwIfAborted();
       // A store that answers at once would keep everything else waiting.
       await new Promise((resolve) => setImmediate(resolve));
-      const batch = pending.splice(-BATCH).filter(({ digest }) => !seen.has(digest) && seen.add(digest));
       for (const facts of await Promise.all(batch.map((next) => this.#read(next, options)))) {
         if (facts === undefined) continue;
         yield facts;
-        for (const manifest of facts.manifests) pending.push(manifest);
+        traversal.add(facts.manifests);
       }
     }
   }

@@ -9,8 +9,10 @@ import { type Digest, Hasher, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
 import { parseJson } from "../model/json.js";
 import { AllowedRoots } from "./allowed-roots.js";
+import { type BlobUploads, FileUploads } from "./blob-upload.js";
 import { BlobDirectory } from "./blobs.js";
 import type { Cloned } from "./clone.js";
+import { CompressedLayers } from "./compressed-layers.js";
 import { DirectoryIndex } from "./directory-index.js";
 import { CHUNK_SIZE, makeDirectory, readSmallFile } from "./files.js";
 import type { UpdateOptions } from "./index-file.js";
@@ -56,6 +58,10 @@ export interface LayoutOptions {
 export class Layout extends IndexedTarget {
   readonly path: string;
   readonly name: string;
+  /** The uploads into it. They outlive the process. */
+  readonly uploads: BlobUploads;
+  /** The layers that were made here by compressing a tar. */
+  readonly compressedLayers: CompressedLayers;
   readonly #directory: string;
   readonly #blobs: BlobDirectory;
   readonly #index: DirectoryIndex;
@@ -71,10 +77,15 @@ export class Layout extends IndexedTarget {
     this.name = `oci:${path}`;
     this.#directory = directory;
     this.#blobs = new BlobDirectory(directory, new AllowedRoots(options.allowRoots));
+    this.compressedLayers = new CompressedLayers(directory, this.#blobs);
     this.#shared = sharedBlobs(options.blobs);
     this.#fromLayouts = options.hardlink === true ? ["reflink", "hardlink"] : ["reflink"];
     this.#index = DirectoryIndex.of(directory, this.#blobs);
     this.#lockTimeout = options.lockTimeout;
+    this.uploads = new FileUploads(this.#blobs.ingest, async (path, digest) => {
+      await this.#blobs.place(path, digest);
+      await this.#share(digest);
+    });
   }
 
   /**
@@ -198,7 +209,9 @@ export class Layout extends IndexedTarget {
     const run = async (): Promise<SweepReport> => {
       // Before it is decided what is needed: a manifest among them tells of more.
       if (options.dryRun !== true) await restoreTaken(this.#blobs);
-      return sweep(this.#blobs, await decide(await this.#index.file.read()), options);
+      const report = await sweep(this.#blobs, await decide(await this.#index.file.read()), options);
+      if (options.dryRun !== true) await this.compressedLayers.sweep();
+      return report;
     };
     try {
       if (options.dryRun === true) return await run();
