@@ -9,7 +9,7 @@ describe("stowage --help", () => {
   it("names every command, and ends well", () => {
     expect(help.code).toBe(0);
     expect(names).toEqual(
-      "build attach copy publish sync index mutate list inspect tree tag untag unpack cat ls-files diff check-base verify du gc repair reconcile convert probe serve nix login logout completion".split(
+      "build attach copy export import publish sync index mutate list inspect tree tag untag unpack cat ls-files diff check-base verify du gc repair reconcile convert probe serve nix login logout completion".split(
         " ",
       ),
     );
