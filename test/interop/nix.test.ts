@@ -278,6 +278,7 @@ describe("a store path that shares a layer", () => {
       const nar = await fetch(`http://${served.host}/${/^URL: (.*)$/m.exec(narInfo)?.[1]}`);
       expect((await nar.arrayBuffer()).byteLength).toBe((closure.objects[7] as { info: PathInfo }).info.narSize);
       expect(watched.requests.slice(before).filter((request) => request.includes("/blobs/"))).toHaveLength(1);
+      expect(watched.ranges).toEqual([expect.stringMatching(/^bytes=[0-9]+-[0-9]+$/)]);
     } finally {
       await served.stop();
     }
