@@ -1,5 +1,6 @@
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
@@ -294,6 +295,19 @@ describe("a closure", () => {
     const graph = join(directory, "circle");
     await writeFile(graph, `${APP}\n\n1\n${LIBC}\n${LIBC}\n\n1\n${APP}\n`);
     await expect(readGraphFile(graph, [APP])).rejects.toThrow("refers to itself through others");
+  });
+
+  it("is refused, and not waited for, where a narinfo or a NAR is a pipe", async () => {
+    const hostile = mkdtempSync(join(directory, "pipe-"));
+    await writeFile(join(hostile, "nix-cache-info"), "StoreDir: /nix/store\n");
+    const name = `${LIBC.slice(11, 43)}.narinfo`;
+    execFileSync("mkfifo", [join(hostile, name), join(hostile, "nar")]);
+    await expect(readCacheDirectory(hostile, [])).rejects.toThrow("is not a file");
+    await rm(join(hostile, name));
+    const text = await readFile(`${cache}/${name}`, "utf8");
+    await writeFile(join(hostile, name), text.replace(/^URL: .*$/m, "URL: nar"));
+    const closure = await readCacheDirectory(hostile, []);
+    await expect(exportClosure(new MemoryStore(), closure, { links: false })).rejects.toThrow("is not a file");
   });
 
   it("is refused where a root is not there, or there is no cache", async () => {

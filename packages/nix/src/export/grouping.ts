@@ -30,7 +30,7 @@ export function groupPaths<Info extends PathInfo>(
   layering: Layering,
   maximum: number,
 ): readonly (readonly Info[])[] {
-  if (maximum < 1)
+  if (maximum < 1 && layering !== "per-path")
     throw new OciError("INVALID", "cannot put store paths into no layer", { hint: "Raise --max-layers." });
   const inOrder = [...infos].sort((one, other) => (one.path < other.path ? -1 : 1));
   if (layering === "single" || (maximum === 1 && layering !== "per-path")) return [inOrder];

@@ -1,4 +1,4 @@
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
 import { type Abortable, isOciError, OciError, systemError } from "@stowage/layout";
 import { decompressNar } from "../compression/nar-compression.js";
@@ -7,7 +7,7 @@ import { MAXIMUM_NARINFO, type NarInfo, parseNarInfo } from "../formats/narinfo.
 import { baseNameOf } from "../formats/path-info.js";
 import { DEFAULT_STORE_DIRECTORY, isHashPart, parseStoreDirectory } from "../formats/store-path.js";
 import { baseNameArgument, type Closure, closureOf, type StoreObject } from "./closure.js";
-import { readFileFrom } from "./read-tree.js";
+import { readFileFrom, readWhole } from "./read-tree.js";
 
 /**
  * The closure of some paths in a binary cache that is a directory, as `nix copy --to file://DIR` makes one; without roots that of
@@ -70,7 +70,7 @@ async function hashesIn(directory: string): Promise<string[]> {
 /** The store directory that `nix-cache-info` names. A directory without that file is no cache. */
 async function readStoreDirectory(directory: string): Promise<string> {
   const path = join(directory, "nix-cache-info");
-  const text = await readSmallText(path, 64 * 1024).catch((error: unknown) => {
+  const text = await readText(path, 64 * 1024).catch((error: unknown) => {
     if (!isOciError(error, "NOT_FOUND")) throw error;
     throw new OciError("NOT_FOUND", `${directory} is no binary cache: it has no file nix-cache-info`, { cause: error });
   });
@@ -82,7 +82,7 @@ async function readNarInfo(directory: string, hash: string, store: string): Prom
   const path = join(directory, `${hash}.narinfo`);
   let info: NarInfo;
   try {
-    info = parseNarInfo(await readSmallText(path, MAXIMUM_NARINFO), path);
+    info = parseNarInfo(await readText(path, MAXIMUM_NARINFO), path);
   } catch (error) {
     if (isOciError(error, "NOT_FOUND")) return undefined;
     throw error;
@@ -93,19 +93,8 @@ async function readNarInfo(directory: string, hash: string, store: string): Prom
   return info;
 }
 
-async function readSmallText(path: string, limit: number): Promise<string> {
-  try {
-    const file = await open(path);
-    try {
-      const { size } = await file.stat();
-      if (size > limit) throw new OciError("LIMIT", `${path} is larger than ${limit} bytes`);
-      return (await file.readFile()).toString();
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    throw systemError(error, `cannot read ${path}`);
-  }
+async function readText(path: string, limit: number): Promise<string> {
+  return Buffer.from(await readWhole(path, limit)).toString();
 }
 
 function objectOf(directory: string, info: NarInfo, options: Abortable): StoreObject {

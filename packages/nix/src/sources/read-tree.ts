@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, readSync } from "node:fs";
 import { lstat, open, readdir, readlink } from "node:fs/promises";
-import { type Abortable, OciError, systemError } from "@stowage/layout";
+import { type Abortable, collect, OciError, systemError } from "@stowage/layout";
 import type { Tree, TreeEntry } from "../formats/tree-entry.js";
 
 /** Bytes read at once from a file. */
@@ -33,6 +33,14 @@ export async function* readFileFrom(
   } catch (error) {
     throw systemError(error, `cannot read ${path}`);
   }
+}
+
+/** All of a file. Fails with `LIMIT` where it is larger than that. */
+export async function readWhole(path: string, limit: number, options: Abortable = {}): Promise<Uint8Array> {
+  async function* copied(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of readFileFrom(path, 0, options)) yield Uint8Array.from(chunk);
+  }
+  return collect(copied(), limit, path);
 }
 
 interface OpenDirectory {

@@ -2,13 +2,13 @@ import { execFile } from "node:child_process";
 import { readlink } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
-import { type Abortable, collect, OciError, parseJson, systemErrorCode } from "@stowage/layout";
+import { type Abortable, OciError, parseJson, systemErrorCode } from "@stowage/layout";
 import { hashNar } from "../formats/nar-writer.js";
 import { type PartialPathInfo, type PathInfo, parsePathInfo } from "../formats/path-info.js";
 import { parseGraph } from "../formats/references-graph.js";
 import { DEFAULT_STORE_DIRECTORY, isBaseName, parseStorePath } from "../formats/store-path.js";
 import { type Closure, closureOf, findPath, type StoreObject } from "./closure.js";
-import { readFileFrom, treeAt } from "./read-tree.js";
+import { readWhole, treeAt } from "./read-tree.js";
 
 const run = promisify(execFile);
 
@@ -89,7 +89,7 @@ export async function readGraphFile(
   roots: readonly string[],
   options: StoreOptions = {},
 ): Promise<Closure> {
-  const bytes = await collect(copied(readFileFrom(file, 0, options)), MAXIMUM_DESCRIPTION, file);
+  const bytes = await readWhole(file, MAXIMUM_DESCRIPTION, options);
   const infos = new Map(parseGraph(bytes, file).map((info) => [info.path, info]));
   return closureOf({
     name: file,
@@ -97,11 +97,6 @@ export async function readGraphFile(
     roots: roots.map((root) => findPath(infos.keys(), root, file)),
     object: async (info) => objectOf(await hashed(info, options), options),
   });
-}
-
-/** Chunks that stay valid. */
-async function* copied(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const chunk of bytes) yield Uint8Array.from(chunk);
 }
 
 async function hashed(info: PartialPathInfo, options: StoreOptions): Promise<PathInfo> {
