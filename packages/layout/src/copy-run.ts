@@ -1,5 +1,6 @@
 import type { Bytes, Content, Presence, PushOptions, Source, Target } from "./content.js";
 import type { ChosenImage, CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
+import { Bases } from "./delta/bases.js";
 import { LegacyTags } from "./legacy-tags.js";
 import { located } from "./located.js";
 import { type Descriptor, embeddedData, plainDescriptor } from "./model/descriptor.js";
@@ -37,6 +38,7 @@ export class CopyRun {
   readonly #options: CopyOptions;
   readonly #slots: Slots;
   readonly #legacyTags: LegacyTags;
+  readonly #bases: Bases;
   readonly #leftOut: ReadonlyMap<string, Descriptor>;
   readonly #absent: ReadonlyMap<string, Descriptor>;
   /** A part that two manifests share moves once, and both wait for it. */
@@ -62,6 +64,7 @@ export class CopyRun {
     this.#leftOut = new Map(leftOut.map((descriptor) => [visitKey(descriptor), descriptor]));
     this.#absent = new Map(absent.map((descriptor) => [visitKey(descriptor), descriptor]));
     this.#legacyTags = new LegacyTags(source, { signal: options.signal });
+    this.#bases = new Bases(options);
     this.#slots = new Slots(Math.min(options.concurrency ?? SLOTS, target.concurrency ?? Number.MAX_SAFE_INTEGER));
   }
 
@@ -114,25 +117,47 @@ export class CopyRun {
       ...this.#counts,
       bytes: this.#bytes,
       referrers: { found: this.#found, copied: this.#found - this.#failures.length },
+      ...this.#bases.taken(),
       leftOut: {
         platforms: [...this.#leftOut.values()],
         referrers: left,
         external: [...this.#external.values()],
         absent: [...this.#absent.values()],
+        ...(this.#options.since === undefined ? {} : { since: this.left }),
       },
       failures: this.#failures,
     };
+  }
+
+  /** The blobs that were left out because a base has them. */
+  get left(): readonly Descriptor[] {
+    return this.#bases.left;
   }
 
   async #copyPart(descriptor: Descriptor, path: GraphPath): Promise<void> {
     checkDepth(path, descriptor);
     try {
       if (isManifestType(descriptor.mediaType)) await this.#bringManifest(descriptor, path);
-      else await this.#push(this.#contentOf(descriptor));
+      else await this.#copyBlob(descriptor);
     } catch (error) {
       this.#emit({ type: "failed", descriptor, error });
       throw path.length === 0 ? error : located(error, path);
     }
+  }
+
+  async #copyBlob(descriptor: Descriptor): Promise<void> {
+    const near = this.#bases.none ? undefined : await this.#slots.run(() => this.#bases.decide(descriptor));
+    if (near === "left out") return;
+    if (near !== undefined) {
+      try {
+        this.#bases.took(descriptor, await this.#push(near));
+        return;
+      } catch (error) {
+        // It is gone or damaged there. The source has it.
+        if (!isOciError(error, "NOT_FOUND") && !isOciError(error, "MISMATCH")) throw error;
+      }
+    }
+    await this.#push(this.#contentOf(descriptor));
   }
 
   /** What another copy brings to a closed target is there, with all below it, when that is done; of part of an image nobody can say so. */
@@ -273,10 +298,10 @@ export class CopyRun {
     this.#failures.push({ descriptor, path, error });
   }
 
-  async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<void> {
+  async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<Presence> {
     const { descriptor } = content;
     const large = this.#options.concurrency === undefined && descriptor.size > LARGE.size;
-    await this.#slots.run(
+    return this.#slots.run(
       async () => {
         const { signal } = this.#options;
         signal?.throwIfAborted();
@@ -287,7 +312,9 @@ export class CopyRun {
         };
         const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
         const { arrivals } = this.#options;
-        this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
+        const presence = await (arrivals === undefined ? push() : arrivals.bring(descriptor, push));
+        this.#arrived(descriptor, presence);
+        return presence;
       },
       large ? LARGE.slots : 1,
     );

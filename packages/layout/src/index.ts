@@ -45,11 +45,28 @@ export {
   type CopyFailure,
   type CopyOptions,
   type CopyReport,
+  checkBases,
   copy,
   type LeftOut,
   type ReferrersChoice,
+  type TakenContent,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
+export { type Base, deltaBase, imageBase, receiptBase, sourceBase } from "./delta/base.js";
+export { checkNeeds, type ExpectedBase, missingAt, type NeedsOptions } from "./delta/check-needs.js";
+export { DELTA_FILE, DELTA_TYPE, type Delta, parseDelta } from "./delta/delta.js";
+export {
+  encodeReceipt,
+  MAXIMUM_RECEIPT_SIZE,
+  parseReceipt,
+  RECEIPT_TYPE,
+  type Receipt,
+  type ReceiptRoot,
+  readReceipt,
+  receiptOf,
+  writeReceipt,
+} from "./delta/receipt.js";
+export { type SizedDigest, totalSize } from "./delta/sized-digest.js";
 export { du, type LayoutUsage, type Usage } from "./du.js";
 export { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
 export { findDescriptor } from "./find-descriptor.js";
@@ -158,6 +175,18 @@ export {
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
 export { forEachParallel } from "./parallel.js";
+export { type DamagedPart, DamagedPartsError, damagedParts } from "./parts/damage.js";
+export {
+  PART_FILE,
+  PART_LIST_FILE,
+  PART_LIST_TYPE,
+  PART_TYPE,
+  type PartContent,
+  type PartList,
+  parsePartList,
+  type RepeatedFile,
+} from "./parts/part-list.js";
+export { PartsFile, type PartsOptions, type WrittenPart } from "./parts/parts-file.js";
 export { type CopyPlan, type ForeseenContent, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";

@@ -5,6 +5,7 @@ import {
   archiveNames,
   type Compressor,
   type ExportedImage,
+  type ExportOptions,
   type ExportReport,
   exportImages,
   formatLocation,
@@ -19,10 +20,13 @@ import {
   parseReference,
   type Source,
   withReferrersFrom,
+  writeReceipt,
 } from "@stowage/layout";
 import { type OpenOptions, openSource } from "@stowage/registry";
 import type { Argv } from "yargs";
+import { withBaseArguments, withBaseOptions } from "../base-options.js";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
+import { deliveryArguments, deliveryLines, withDeliveryOptions } from "../delivery-options.js";
 import {
   elsewhereArgument,
   locationArgument,
@@ -48,7 +52,7 @@ export const exportCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withArchiveOptions(withReferrerOptions(withRegistryOptions(yargs, "one")))
+    withDeliveryOptions(withBaseOptions(withArchiveOptions(withReferrerOptions(withRegistryOptions(yargs, "one")))))
       .positional("places", {
         type: "string",
         array: true,
@@ -91,6 +95,8 @@ export const exportCommand = defineCommand({
     const referrers = referrersChoice(args, args.format === "docker" ? "none" : "all");
     if (args.format === "docker" && referrers !== "none")
       throw new UsageError("--format docker has no place for referrers; hybrid has");
+    const compression = args.compress ?? compressionOf(target);
+    const delivery = deliveryArguments({ ...args, compression }, target);
     const open = openOptions(args, context.signal);
     const opened: Opened[] = [];
     const progress = startProgress(context, "exporting", args.quiet || args.json);
@@ -101,19 +107,24 @@ export const exportCommand = defineCommand({
         args.name,
       );
       const { client } = open;
-      const report = await exportImages(images, target, {
-        signal: context.signal,
-        format: args.format,
-        names: args.names,
-        compress: compressor(args.compress ?? compressionOf(target), context.signal),
-        platforms,
-        index: args.index,
-        referrers,
-        external: args.includeExternal ? (layer, options) => client?.external(layer, options) ?? [] : undefined,
-        onEvent: followCopy(progress),
-      });
+      const write = (bases: Pick<ExportOptions, "since" | "have">): Promise<ExportReport> =>
+        exportImages(images, target, {
+          ...bases,
+          signal: context.signal,
+          format: delivery.format,
+          maxPart: delivery.maxPart,
+          names: args.names,
+          compress: compressor(compression, context.signal),
+          platforms,
+          index: args.index,
+          referrers,
+          external: args.includeExternal ? (layer, options) => client?.external(layer, options) ?? [] : undefined,
+          onEvent: followCopy(progress),
+        });
+      const report = await withBaseArguments(args, open, write);
+      if (delivery.receipt !== undefined) await writeReceipt(delivery.receipt, report.receipt);
       progress.stop();
-      return printExport(context, report, { ...args, target });
+      return printExport(context, report, { ...args, target, receipt: delivery.receipt });
     } finally {
       progress.stop();
       for (const one of opened) await one.close();
@@ -126,8 +137,8 @@ function withArchiveOptions<T>(yargs: Argv<T>) {
   return yargs
     .option("format", {
       choices: ["hybrid", "oci", "docker"] as const,
-      default: "hybrid" as const,
-      describe: "An OCI layout with what docker load reads beside it, the layout alone, or only the latter",
+      describe:
+        "An OCI layout with what docker load reads beside it, the layout alone, or only the latter [default: hybrid; oci with --since and --max-part]",
     })
     .option("names", {
       choices: archiveNames,
@@ -232,14 +243,19 @@ function compressor(compression: "gzip" | "zstd" | "none", signal: AbortSignal):
 function printExport(
   context: Context,
   report: ExportReport,
-  args: { readonly json: boolean; readonly quiet: boolean; readonly target: string },
+  args: {
+    readonly json: boolean;
+    readonly quiet: boolean;
+    readonly target: string;
+    readonly receipt: string | undefined;
+  },
 ): ExitCode {
   const out = besideArchive(context, [{ kind: "oci-archive", path: args.target }]);
   const failures = report.images.flatMap((image) => image.failures);
   for (const { path, error } of failures)
     note(context, `not exported: ${path.join(" > ")}: ${(error as Error).message}`);
   if (!args.quiet) for (const line of advice(report)) note(context, line);
-  if (args.json) printJson(out, report);
+  if (args.json) printJson(out, { ...report, receipt: args.receipt });
   else if (args.quiet)
     printLines(
       out,
@@ -249,6 +265,7 @@ function printExport(
     printLines(out, [`${args.target} (${report.format})`]);
     for (const image of report.images)
       printLines(out, [image.tags.join(", ") || image.descriptor.digest, ...reportLines(image)]);
+    printLines(out, deliveryLines(report, args.receipt));
   }
   return failures.length > 0 ? 3 : 0;
 }

@@ -1,4 +1,6 @@
-import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions } from "../content.js";
+import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions, Target } from "../content.js";
+import type { Delta } from "../delta/delta.js";
+import type { SizedDigest } from "../delta/sized-digest.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
@@ -46,6 +48,26 @@ export abstract class IndexedSource implements Source {
   /** The size in bytes of the blob with this digest, or undefined where it is not there. */
   abstract size(digest: Digest): Promise<number | undefined>;
   abstract fetch(descriptor: Descriptor, options?: FetchOptions): AsyncIterable<Uint8Array>;
+
+  /** What it leaves out on purpose, because a base has it. Undefined where it does not do so. */
+  get delta(): Delta | undefined {
+    return undefined;
+  }
+
+  /** The content that has to be where this source is taken in. */
+  get needs(): readonly SizedDigest[] {
+    return this.delta?.needs ?? [];
+  }
+
+  /** True for content that is not here, and was not left to a base either. */
+  async lacks(digest: Digest): Promise<boolean> {
+    return (await this.size(digest)) === undefined && this.delta?.needs.some((one) => one.digest === digest) !== true;
+  }
+
+  /** What a copy to `target` that failed with `error` is to say: a source that knows more than the error tells it here. */
+  async explain(error: unknown, _target: Target, _options?: Abortable): Promise<unknown> {
+    return error;
+  }
 
   /** The verified bytes of small content, where they can be had at once; undefined tells nothing. */
   peek(_digest: Digest): Uint8Array | undefined {
