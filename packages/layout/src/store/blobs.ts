@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { type FileHandle, lstat, open, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Bytes } from "../content.js";
+import type { Abortable, Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, digestAlgorithm, digestEncoded, Hasher, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
@@ -9,6 +9,7 @@ import { damaged, verified } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { type Cloned, cloneFile } from "./clone.js";
 import { makeDirectory, openRegularFile, readAtOnce, readChunks, removeFile, replaceFile } from "./files.js";
+import { gzipDigests } from "./gzip-digests.js";
 import { type HashOptions, hashFile } from "./hash-threads.js";
 import { checkArrived, fetchPartially, WORTH_KEEPING } from "./partial-blob.js";
 import { processMark } from "./process.js";
@@ -174,6 +175,26 @@ export class BlobDirectory {
       const hasher = Hasher.for(digest);
       const found = `${hasher.algorithm}:${await hashFile(handle.fd, hasher.algorithm, options)}`;
       if (found !== digest) throw damaged(`${digest} at ${path}`, found);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** True where the blob is whole and decompresses to these many bytes of this sha256 digest. Another thread does the work. */
+  async isGzipOf(
+    { digest, size }: Descriptor,
+    content: { readonly diffId: Digest; readonly size: number },
+    options: Abortable,
+  ): Promise<boolean> {
+    const { handle, size: found } = await openRegularFile(await this.#allowed.follow(this.path(digest)));
+    try {
+      if (found !== size) return false;
+      const digests = await gzipDigests(handle.fd, content.size, options);
+      return (
+        digests?.size === content.size &&
+        `sha256:${digests.file}` === digest &&
+        `sha256:${digests.content}` === content.diffId
+      );
     } finally {
       await handle.close();
     }
