@@ -233,6 +233,7 @@ export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/odditi
 export type { ListedItem } from "./store/referrer-survey.js";
 export type { SweepOptions, SweepReport, SweptBlob, SweptFile } from "./store/sweep.js";
 export { Union } from "./store/union.js";
+export type { OpenBlob } from "./store/verified-blobs.js";
 export { type TreeNode, tree } from "./tree.js";
 export {
   type Finding,
