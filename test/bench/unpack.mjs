@@ -9,11 +9,12 @@
  * and the ratios to umoci. Build first: tsc -b. What is not installed is left out.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { makeTree, median, timed } from "./measure.js";
 
 const { values } = parseArgs({
   options: { runs: { type: "string", default: "5" }, tar: { type: "string" }, json: { type: "string" } },
@@ -24,38 +25,6 @@ const work = mkdtempSync(join(tmpdir(), "stowage-unpack-"));
 function run(command, args) {
   const { status, stderr } = spawnSync(command, args, { cwd: work, stdio: ["ignore", "ignore", "pipe"] });
   if (status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${status}: ${stderr}`);
-}
-
-/** Runs a tool in a process that can tell what its children took, which Node cannot. */
-function timed(command, args) {
-  const start = performance.now();
-  const script = `import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:], stdout=2)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
-sys.exit(code)`;
-  const { status, stdout, stderr } = spawnSync("python3", ["-c", script, command, ...args], { cwd: work });
-  if (status !== 0) return { failed: String(stderr).trim().split("\n").at(-1) };
-  const [cpu, memory] = String(stdout).trim().split("\n").at(-1).split(" ").map(Number);
-  return { wall: performance.now() - start, cpu: cpu * 1000, memory: memory / 1024 };
-}
-
-/** Files of 1 to 40 kB with bytes that compress about as well as programs do. */
-function makeTree(directory) {
-  let state = 1;
-  const block = Buffer.alloc(65_536);
-  for (let at = 0; at < block.length; at++) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    block[at] = (state >>> 24) % 3 === 0 ? state >>> 16 : 101;
-  }
-  for (let at = 0; at < 30_000; at++) {
-    const parent = join(directory, String(at % 100), String(at % 1000));
-    if (at < 1000) mkdirSync(parent, { recursive: true });
-    writeFileSync(
-      join(parent, `file-${at}`),
-      block.subarray(at % 25_000, (at % 25_000) + 1000 + ((at * 7919) % 19_000)),
-    );
-  }
 }
 
 try {
@@ -79,13 +48,12 @@ try {
   const samples = Object.fromEntries(Object.keys(tools).map((name) => [name, []]));
   for (let turn = 0; turn < Number(values.runs); turn++) {
     for (const [name, [command, args]] of Object.entries(tools)) {
-      const sample = timed(command, args);
+      const sample = timed(work, command, args);
       if (sample.failed === undefined) samples[name].push(sample);
       else console.error(`${name} left out: ${sample.failed}`);
       rmSync(join(work, "out"), { recursive: true, force: true });
     }
   }
-  const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
   const report = {};
   for (const [name, all] of Object.entries(samples)) {
     if (all.length === 0) continue;
