@@ -14,7 +14,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { makeTree, median, timed } from "./measure.js";
+import { makeTree } from "./files.js";
 
 const { values } = parseArgs({
   options: { runs: { type: "string", default: "5" }, tar: { type: "string" }, json: { type: "string" } },
@@ -25,6 +25,20 @@ const work = mkdtempSync(join(tmpdir(), "stowage-unpack-"));
 function run(command, args) {
   const { status, stderr } = spawnSync(command, args, { cwd: work, stdio: ["ignore", "ignore", "pipe"] });
   if (status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${status}: ${stderr}`);
+}
+
+/** Runs a tool in a process that can tell what its children took, which Node cannot. */
+function timed(command, args) {
+  const start = performance.now();
+  const script = `import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=2)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss)
+sys.exit(code)`;
+  const { status, stdout, stderr } = spawnSync("python3", ["-c", script, command, ...args], { cwd: work });
+  if (status !== 0) return { failed: String(stderr).trim().split("\n").at(-1) };
+  const [cpu, memory] = String(stdout).trim().split("\n").at(-1).split(" ").map(Number);
+  return { wall: performance.now() - start, cpu: cpu * 1000, memory: memory / 1024 };
 }
 
 try {
@@ -48,12 +62,13 @@ try {
   const samples = Object.fromEntries(Object.keys(tools).map((name) => [name, []]));
   for (let turn = 0; turn < Number(values.runs); turn++) {
     for (const [name, [command, args]] of Object.entries(tools)) {
-      const sample = timed(work, command, args);
+      const sample = timed(command, args);
       if (sample.failed === undefined) samples[name].push(sample);
       else console.error(`${name} left out: ${sample.failed}`);
       rmSync(join(work, "out"), { recursive: true, force: true });
     }
   }
+  const median = (numbers) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
   const report = {};
   for (const [name, all] of Object.entries(samples)) {
     if (all.length === 0) continue;

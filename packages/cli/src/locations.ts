@@ -143,6 +143,13 @@ export function pairsArgument(option: string, texts: readonly string[] | undefin
   return Object.fromEntries(pairs);
 }
 
+/** Reads a `FROM=TO` of `--rename`. The expression may have an equals sign in it, a name has none. */
+export function renameArgument(text: string): readonly [from: string, to: string] {
+  const equals = text.lastIndexOf("=");
+  if (equals < 1) throw new UsageError(`--rename ${JSON.stringify(text)} is not FROM=TO`);
+  return [text.slice(0, equals), text.slice(equals + 1)];
+}
+
 /** A source with the manifest that a location names in it. */
 export interface OpenedRoot {
   readonly source: Source;

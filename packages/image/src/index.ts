@@ -80,7 +80,7 @@ export type { Rebase } from "./mutate/rebase.js";
 export type { LayerRange } from "./mutate/squash.js";
 export { type LayerLimits, type OpenLayerOptions, openLayer } from "./open-layer.js";
 export { type EncodedTarEntry, type TarEntry, type WriteTarOptions, writeTar } from "./tar.js";
-export type { TarHeader } from "./tar-header.js";
+export { fits, paxHeader, paxRecord, shorten, type TarHeader, ustar } from "./tar-header.js";
 export { checkTar, readTar, type TarReadEntry } from "./tar-reader.js";
 export type { ExtendedAttributes } from "./unpack/attributes.js";
 export type { Written } from "./unpack/file-writer.js";

@@ -141,7 +141,7 @@ export function shorten(text: string): string {
   return fits(text, 100) ? text : text.replace(/[^\x01-\x7f]/gu, "_").slice(0, 100);
 }
 
-/** The block itself, with a checksum. */
+/** The block itself, with a checksum. Text is cut off where its field ends. */
 export function ustar(
   header: Omit<TarHeader, "name" | "type" | "linkname"> & {
     readonly device?: { readonly major: number; readonly minor: number };

@@ -16,6 +16,8 @@ export interface EncodedTarEntry extends Pick<TarEntry, "name" | "size" | "open"
 export interface WriteTarOptions extends Abortable {
   /** A chunk is valid only until the next is asked for: less memory for a consumer that copies it anyway. Default: false. */
   readonly reuseChunks?: boolean;
+  /** Whether the two blocks of zeros stand behind the entries; without them, other entries can follow. Default: true. */
+  readonly end?: boolean;
 }
 
 /** Large chunks: whatever follows (hash, compressor, file) is called once per chunk. */
@@ -60,7 +62,7 @@ export async function* writeTar(
     }
     yield* output.add(new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK));
   }
-  yield* output.add(new Uint8Array(2 * BLOCK));
+  if (options.end !== false) yield* output.add(new Uint8Array(2 * BLOCK));
   yield* output.rest();
 }
 

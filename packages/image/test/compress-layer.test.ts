@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { type CompressedLayer, digestOf, gc, isOciError, Layout, oddFiles } from "@stowage/layout";
 import { beforeEach, describe, expect, it } from "vitest";
 import { build } from "../src/build.js";
-import { type LayerOptions, type LayerSource, writeLayer } from "../src/layer.js";
+import { type LayerOptions, writeLayer } from "../src/layer.js";
+import type { LayerSource } from "../src/layer-source.js";
 import { all, sampleBytes, temporaryDirectory, writeFiles } from "./support.js";
 
 let root: string;

@@ -4,7 +4,8 @@ import * as zlib from "node:zlib";
 import { decompress, digestOf, isOciError, Layout, MemoryStore, mediaTypes } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { type Compression, compressions as everyCompression, layerMediaType } from "../src/compression.js";
-import { type LayerOptions, type LayerSource, writeLayer } from "../src/layer.js";
+import { type LayerOptions, writeLayer } from "../src/layer.js";
+import type { LayerSource } from "../src/layer-source.js";
 import { writeTar } from "../src/tar.js";
 import { all, bundle, run, sampleBytes, temporaryDirectory, writeFiles } from "./support.js";
 

@@ -184,7 +184,7 @@ export class BlobDirectory {
       if ((await cloneFile(from, temporary, ways)) === undefined) return false;
       const { handle, size } = await openRegularFile(temporary);
       for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
-      await this.#commit(temporary, descriptor.digest);
+      await this.place(temporary, descriptor.digest);
       // Renaming one name of a file over another name of it does nothing at all.
       await removeFile(temporary);
       return true;
@@ -202,7 +202,7 @@ export class BlobDirectory {
     try {
       const size = await this.#fill(temporary, bytes, hasher, Number.MAX_SAFE_INTEGER, options);
       const digest = hasher.digest();
-      await this.#commit(temporary, digest);
+      await this.place(temporary, digest);
       return { digest, size };
     } catch (error) {
       await removeFile(temporary).catch(() => {});
@@ -237,7 +237,7 @@ export class BlobDirectory {
       const fetched = (offset: number): Bytes => (offset === 0 ? open() : openFrom(offset));
       try {
         const path = await fetchPartially(this.ingest, { descriptor, open: fetched }, options);
-        return await this.#commit(path, descriptor.digest);
+        return await this.place(path, descriptor.digest);
       } catch (error) {
         throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
       }
@@ -247,7 +247,7 @@ export class BlobDirectory {
       const hasher = Hasher.for(descriptor.digest);
       const size = await this.#fill(temporary, open(), hasher, descriptor.size, options);
       checkArrived(descriptor, size, hasher.digest());
-      await this.#commit(temporary, descriptor.digest);
+      await this.place(temporary, descriptor.digest);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
       throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
@@ -273,7 +273,8 @@ export class BlobDirectory {
     }
   }
 
-  async #commit(temporary: string, digest: Digest): Promise<void> {
+  /** Gives a file of `ingest` that is whole and verified its place under its digest. */
+  async place(temporary: string, digest: Digest): Promise<void> {
     const path = this.path(digest);
     try {
       await replaceFile(temporary, path);
