@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type CompressedLayer, digestOf, gc, isOciError, Layout, oddFiles } from "@stowage/layout";
 import { beforeEach, describe, expect, it } from "vitest";
@@ -61,6 +61,23 @@ describe("a layer that was compressed before", () => {
     written = 0;
     expect(await write({}, { tar: "x.tar" })).toEqual(first);
     expect(written).toBe(0);
+  });
+
+  it("is found in a copy of the layout, too, where it is whole", async () => {
+    const first = await write();
+    for (const damage of [false, true]) {
+      const copied = join(root, `copied-${damage}`);
+      await cp(join(root, "layout"), copied, { recursive: true });
+      layout = await Layout.open(copied);
+      if (damage) await writeFile(layout.blobPath(first.descriptor.digest), Buffer.alloc(first.descriptor.size, 1));
+      written = 0;
+      // What was verified once is not verified again, and what is damaged later is.
+      for (let again = 0; again < 2; again++) expect(await write()).toEqual(first);
+      expect(written).toBe(damage ? 1 : 0);
+      await writeFile(layout.blobPath(first.descriptor.digest), Buffer.alloc(first.descriptor.size, 2));
+      expect(await write()).toEqual(first);
+      expect(written).toBe(damage ? 2 : 1);
+    }
   });
 
   it("tells of all its bytes, as when it is compressed", async () => {
