@@ -58,6 +58,7 @@ export {
   type IndexReport,
   mergeIndexes,
   removeFromIndex,
+  whileOthersChange,
 } from "./image-index.js";
 export type { IndexPart } from "./index-entries.js";
 export { type LayerOptions, writeLayer } from "./layer.js";

@@ -153,6 +153,7 @@ export {
   normalizePlatform,
   type Platform,
   parsePlatform,
+  runnablePlatforms,
 } from "./model/platform.js";
 export {
   formatReference,

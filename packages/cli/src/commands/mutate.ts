@@ -10,7 +10,8 @@ import {
 import { createdAt, formatLocation, formatPlatform, type Target } from "@stowage/layout";
 import { type OpenOptions, withTarget } from "@stowage/registry";
 import type { Argv } from "yargs";
-import { type Context, defineCommand, parsed, UsageError } from "../command.js";
+import { newDigestLines, printChange } from "../change-report.js";
+import { defineCommand, parsed, UsageError } from "../command.js";
 import { type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
 import { layerArguments, withLayerOptions } from "../layer-options.js";
 import {
@@ -21,7 +22,6 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
-import { besideArchive, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { limitArguments, withLimitOptions } from "../unpack-options.js";
 import { withBase } from "./build.js";
@@ -104,12 +104,11 @@ export const mutateCommand = defineCommand({
       const report = await withRebase(args.rebase, open, (rebase) =>
         withTarget(target, open, (destination) => work(destination, rebase)),
       ).finally(() => progress.stop());
-      explain(context, report);
-      const beside = besideArchive(context, [target]);
-      if (args.json) printJson(beside, report);
-      else if (args.quiet) printLines(beside, [report.descriptor.digest]);
-      else printLines(beside, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...lines(report)]);
-      return report.copy.failures.length > 0 ? 3 : 0;
+      return printChange(context, report, args, {
+        target,
+        notes: notes(report),
+        lines: [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...lines(report)],
+      });
     });
   },
 });
@@ -160,30 +159,23 @@ function editArguments(args: EditArguments): ConfigEdits {
 }
 
 /** What did not come along, and why. */
-function explain(context: Context, { copy, left, attestations }: MutateReport): void {
-  for (const { path, error } of copy.failures)
-    note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
-  for (const { digest } of left) note(context, `the referrer ${digest} stays with the old digest`);
-  for (const { digest } of attestations)
-    note(context, `the attestation ${digest} is about the old digest and is left out`);
+function notes({ left, attestations }: MutateReport): string[] {
+  return [
+    ...left.map(({ digest }) => `the referrer ${digest} stays with the old digest`),
+    ...attestations.map(({ digest }) => `the attestation ${digest} is about the old digest and is left out`),
+  ];
 }
 
 function lines({ before, descriptor, images, copy }: MutateReport): string[] {
   if (before.digest === descriptor.digest) return ["  nothing changed; the digest stays", ...reportLines(copy)];
   const isIndex = !images.some((image) => image.descriptor.digest === descriptor.digest);
   return [
-    `  NEW DIGEST${isIndex ? " of the index" : ""}:`,
-    ...wasAndIs(before.digest, descriptor.digest),
+    ...newDigestLines(isIndex ? " of the index" : "", before, descriptor),
     ...(isIndex
-      ? images.flatMap((image) => [
-          `  NEW DIGEST for ${formatPlatform(image.platform)}:`,
-          ...wasAndIs(image.before.digest, image.descriptor.digest),
-        ])
+      ? images.flatMap((image) =>
+          newDigestLines(` for ${formatPlatform(image.platform)}`, image.before, image.descriptor),
+        )
       : []),
     ...reportLines(copy),
   ];
-}
-
-function wasAndIs(was: string, is: string): string[] {
-  return [`    was ${was}`, `    is  ${is}`];
 }
