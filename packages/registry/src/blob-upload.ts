@@ -49,6 +49,8 @@ export class BlobUpload {
   #asked = false;
   /** The request that completes the upload was sent: only then can the blob be there though no answer said so. */
   #completing = false;
+  /** The registry failed to close an upload without bytes, as one does: the last chunk goes with the request that closes it. */
+  #closesWithBytes = false;
   /** A connection was lost and with it the session: what breaks connections may do so after a number of bytes. */
   #alone = false;
 
@@ -102,6 +104,10 @@ export class BlobUpload {
     let blind = fruitless > 1 && this.#lost && this.#asked && this.#session !== undefined;
     if (blind) this.#asked = false;
     else if (this.#interrupted && (await this.#isDone())) return;
+    if (fruitless > 1 && !this.#lost && this.#completing && this.#offset === descriptor.size && descriptor.size > 0) {
+      this.#closesWithBytes = true;
+      await this.#startOver(true);
+    }
     this.#session ??= await UploadSession.begin(this.#endpoint, descriptor, this.#options);
     this.#interrupted = true;
     for (let refusals = 0; ; ) {
@@ -142,6 +148,7 @@ export class BlobUpload {
     for (let idle = 0; this.#offset < size; ) {
       const from = this.#offset;
       const end = this.#chunked ? Math.min(size, from + this.#chunkSize(session)) : size;
+      if (end === size && this.#closesWithBytes) break;
       const received = await session.patch(from, this.#body(from, end), { ...this.#options, alone: this.#alone });
       // Some registries tell the size of the chunk there. Where even the status is wrong, the next chunk is refused.
       const sure = received === end ? end : ((await session.status(this.#options)) ?? end);
@@ -150,7 +157,8 @@ export class BlobUpload {
       if (idle >= MAXIMUM_REFUSALS) throw this.#takesNothing();
     }
     this.#completing = true;
-    await session.put(digest, new Uint8Array(), this.#options);
+    const rest = this.#offset < size ? this.#body(this.#offset, size) : new Uint8Array();
+    await session.put(digest, rest, this.#options);
   }
 
   #body(from: number, end: number): { size: number; open(): AsyncGenerator<Uint8Array> } {

@@ -1,5 +1,4 @@
 import { type Abortable, type Bytes, isOciError, OciError } from "@stowage/layout";
-import { XzReadableStream } from "xz-decompress";
 
 /**
  * The content of an xz stream. Fails with `INVALID` where it is damaged or cut off; `what` names it in the message. Streams are
@@ -10,7 +9,9 @@ export async function* unxz(
   what: string,
   { signal }: Abortable = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const stream = new XzReadableStream(compressed(bytes, signal));
+  // Half of what this package takes to load, and most of what is read is no xz.
+  const { default: xz } = await import("xz-decompress");
+  const stream = new xz.XzReadableStream(compressed(bytes, signal));
   const reader = stream.getReader();
   let ended = false;
   try {

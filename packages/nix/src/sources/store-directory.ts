@@ -1,16 +1,19 @@
 import { execFile } from "node:child_process";
-import { realpath } from "node:fs/promises";
-import { join } from "node:path";
+import { readlink } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { type Abortable, collect, OciError, parseJson, systemErrorCode } from "@stowage/layout";
 import { hashNar } from "../formats/nar-writer.js";
 import { type PartialPathInfo, type PathInfo, parsePathInfo } from "../formats/path-info.js";
 import { parseGraph } from "../formats/references-graph.js";
-import { isBaseName, parseStorePath } from "../formats/store-path.js";
+import { DEFAULT_STORE_DIRECTORY, isBaseName, parseStorePath } from "../formats/store-path.js";
 import { type Closure, closureOf, findPath, type StoreObject } from "./closure.js";
 import { readFileFrom, treeAt } from "./read-tree.js";
 
 const run = promisify(execFile);
+
+/** Links that are followed from a root to the store. */
+const MAXIMUM_LINKS = 40;
 
 /** The options of {@link readStore} and {@link readGraphFile}. */
 export interface StoreOptions extends Abortable {
@@ -35,15 +38,20 @@ export async function readStore(roots: readonly string[], options: StoreOptions 
   return closureOf({ name, infos, roots: paths, object: (info) => objectOf(info, options) });
 }
 
-/** The store path that a root is, or is a link to, or is in. */
+/** The store path that a root is, or is in, or is a link to. A store path that is a link is itself meant. */
 async function rootPath(root: string, { storeRoot }: StoreOptions): Promise<string> {
-  if (isBaseName(root)) return `/nix/store/${root}`;
-  const real = storeRoot === undefined ? await realpath(root).catch(() => root) : root;
-  const parts = real.split("/");
-  const at = parts.findIndex(isBaseName);
-  const path = at < 0 ? real : parts.slice(0, at + 1).join("/");
-  parseStorePath(path, `the root ${root}`);
-  return path;
+  if (isBaseName(root)) return `${DEFAULT_STORE_DIRECTORY}/${root}`;
+  let at = root;
+  for (let links = 0; links < MAXIMUM_LINKS; links++) {
+    const parts = at.split("/");
+    const base = parts.findIndex(isBaseName);
+    if (at.startsWith("/") && base > 0) return parts.slice(0, base + 1).join("/");
+    const target = storeRoot === undefined ? await readlink(at).catch(() => undefined) : undefined;
+    if (target === undefined) break;
+    at = resolve(dirname(at), target);
+  }
+  parseStorePath(at, `the root ${root}`);
+  return at;
 }
 
 /** What `nix path-info` prints. Versions from 2.33 on want to be told the format, those before 2.31 do not know that option. */
