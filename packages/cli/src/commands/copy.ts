@@ -72,6 +72,8 @@ export const copyCommand = defineCommand({
     if (args.index !== undefined && platforms.length === 0)
       throw new UsageError("--index says what becomes of the index when --platform chooses from it; there is none");
     const elsewhere = args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
+    if (args.since !== undefined && target.kind === "docker-archive")
+      throw new UsageError("--since leaves holes, with which docker load takes nothing; write an oci-archive:");
     checkTargetCredentials(args, elsewhere === undefined ? [target] : [target, elsewhere]);
     const referrers = referrersChoice(args, elsewhere === undefined ? defaultReferrers(target) : "all");
     const opening = { open: open.source, referrersFrom: args.referrersFrom };
