@@ -1,9 +1,7 @@
 import { resolve } from "node:path";
-import { compress } from "@stowage/image";
 import {
   type ArchiveNames,
   archiveNames,
-  type Compressor,
   type ExportedImage,
   type ExportReport,
   exportImages,
@@ -22,6 +20,7 @@ import {
 } from "@stowage/layout";
 import { type OpenOptions, openSource } from "@stowage/registry";
 import type { Argv } from "yargs";
+import { packed, packingOf, packings } from "../archive-options.js";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
   elsewhereArgument,
@@ -105,7 +104,7 @@ export const exportCommand = defineCommand({
         signal: context.signal,
         format: args.format,
         names: args.names,
-        compress: compressor(args.compress ?? compressionOf(target), context.signal),
+        ...packed(args.compress ?? packingOf(target), context.signal),
         platforms,
         index: args.index,
         referrers,
@@ -135,8 +134,8 @@ function withArchiveOptions<T>(yargs: Argv<T>) {
       describe: "Whose names the images get; any are those that all of them understand",
     })
     .option("compress", {
-      choices: ["none", "gzip", "zstd"] as const,
-      describe: "Compress the archive as a whole [default: as FILE ends, .gz, .tgz or .zst]",
+      choices: packings,
+      describe: "Compress the archive as a whole, or make it a zip [default: as FILE ends, .gz, .tgz, .zst or .zip]",
     });
 }
 
@@ -218,15 +217,6 @@ function checkTarget(target: string, places: readonly Location[]): void {
     });
   const read = places.find((place) => place.kind !== "registry" && resolve(place.path) === resolve(target));
   if (read !== undefined && target !== "-") throw new UsageError(`${target} cannot be read and written at once`);
-}
-
-function compressionOf(target: string): "gzip" | "zstd" | "none" {
-  if (/\.(?:t?gz)$/i.test(target)) return "gzip";
-  return /\.(?:t?zst|zstd)$/i.test(target) ? "zstd" : "none";
-}
-
-function compressor(compression: "gzip" | "zstd" | "none", signal: AbortSignal): Compressor | undefined {
-  return compression === "none" ? undefined : (bytes) => compress(bytes, compression, { signal });
 }
 
 function printExport(

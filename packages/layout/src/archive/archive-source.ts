@@ -1,4 +1,4 @@
-import type { FetchOptions } from "../content.js";
+import type { Abortable, FetchOptions } from "../content.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
 import type { Digest } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
@@ -37,8 +37,8 @@ export class ArchiveSource extends IndexedSource {
    * it since version 25, the layout counts: only there digests are what they were. Fails as {@link openArchiveFiles} does, and
    * with `INVALID` where there is neither in it.
    */
-  static async open(path: string): Promise<ArchiveSource> {
-    const files = await openArchiveFiles(path);
+  static async open(path: string, options: Abortable = {}): Promise<ArchiveSource> {
+    const files = await openArchiveFiles(path, options);
     try {
       const source = new ArchiveSource(path, files);
       await source.#read(path);

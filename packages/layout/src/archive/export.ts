@@ -47,8 +47,8 @@ export async function exportImages(
   path: string,
   options: ExportOptions = {},
 ): Promise<ExportReport> {
-  const { format = "hybrid", names = "any", compress, create = ArchiveTarget.create } = options;
-  const target = await create(path, { format, names, compress, choosePlatform: true });
+  const { format = "hybrid", names = "any", container, compress, create = ArchiveTarget.create } = options;
+  const target = await create(path, { format, names, container, compress, choosePlatform: true });
   const reports: CopyReport[] = [];
   try {
     for (const image of images) {
