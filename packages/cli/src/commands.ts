@@ -36,6 +36,7 @@ export const commands: readonly LazyCommand[] = [
   { names: ["convert"], load: async () => (await import("./commands/convert.js")).convertCommand },
   { names: ["probe"], load: async () => (await import("./commands/probe.js")).probeCommand },
   { names: ["serve"], load: async () => (await import("./commands/serve.js")).serveCommand },
+  { names: ["nix"], load: async () => (await import("./commands/nix.js")).nixCommand },
   { names: ["login"], load: async () => (await import("./commands/login.js")).loginCommand },
   { names: ["logout"], load: async () => (await import("./commands/logout.js")).logoutCommand },
   { names: ["completion"], load: async () => (await import("./commands/completion.js")).completionCommand },

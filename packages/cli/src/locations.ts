@@ -134,8 +134,9 @@ export function platformArgument(text: string | undefined): Platform | undefined
 }
 
 /** Reads a `--platform` that may name several, with commas between them. */
-export function platformsArgument(text: string | undefined): readonly Platform[] {
-  return text === undefined ? [] : text.split(",").map((one) => parsed(() => parsePlatform(one.trim())));
+export function platformsArgument(text: string | readonly string[] | undefined): readonly Platform[] {
+  const texts = text === undefined ? [] : [text].flat();
+  return texts.flatMap((one) => one.split(",")).map((one) => parsed(() => parsePlatform(one.trim())));
 }
 
 /** Reads `KEY=VALUE` options into an object. */

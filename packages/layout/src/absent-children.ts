@@ -57,7 +57,7 @@ async function look(index: Descriptor, search: Search, path: readonly string[]):
 
 async function lookAtChild(child: Descriptor, search: Search, path: readonly string[]): Promise<Looked> {
   const { source, options } = search;
-  if (embeddedData(child) === undefined && (await source.size(child.digest)) === undefined)
+  if (embeddedData(child) === undefined && (await source.lacks(child.digest)))
     return { present: false, absent: [child] };
   if (!isManifestType(child.mediaType)) return { present: true, absent: [] };
   if (isIndexType(child.mediaType)) {
@@ -69,7 +69,7 @@ async function lookAtChild(child: Descriptor, search: Search, path: readonly str
   const { manifest } = await readManifest(source, child, options);
   for (const part of childrenOf(manifest)) {
     if (isExternal(part) || embeddedData(part) !== undefined) continue;
-    if ((await source.size(part.digest)) === undefined) return { present: false, absent: [child] };
+    if (await source.lacks(part.digest)) return { present: false, absent: [child] };
   }
   return { present: true, absent: [] };
 }

@@ -40,6 +40,11 @@ class ReferrersFrom implements Source {
     return this.#source.tags(options);
   }
 
+  /** What an image and its referrer share is in both places; that counts as elsewhere. */
+  sourceOf({ digest }: Descriptor): Source {
+    return this.#there.has(digest) ? this.#elsewhere : this.#source;
+  }
+
   async *referrers(subject: Descriptor, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {
     const found = new Map<Digest, Descriptor>();
     for await (const referrer of this.#elsewhere.referrers(subject, options)) {

@@ -17,6 +17,7 @@ export {
   logout,
 } from "./login.js";
 export { type OpenedSource, type OpenedTarget, type OpenOptions, openSource, openTarget } from "./open.js";
+export { type BaseLocation, type OpenedBase, openBase, withBases } from "./open-base.js";
 export { withPlannedTarget } from "./planned-target.js";
 export { type Capability, type CapabilityName, capabilityNames, type ProbeOptions, type ProbeReport } from "./probe.js";
 export { type PublishedReference, type PublishOptions, type PublishReport, publish } from "./publish.js";

@@ -3,6 +3,7 @@ import {
   type ArchiveNames,
   archiveNames,
   type ExportedImage,
+  type ExportOptions,
   type ExportReport,
   exportImages,
   formatLocation,
@@ -17,11 +18,14 @@ import {
   parseReference,
   type Source,
   withReferrersFrom,
+  writeReceipt,
 } from "@stowage/layout";
 import { type OpenOptions, openSource } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { packed, packingOf, packings } from "../archive-options.js";
+import { withBaseArguments, withBaseOptions } from "../base-options.js";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
+import { deliveryArguments, deliveryLines, withDeliveryOptions } from "../delivery-options.js";
 import {
   elsewhereArgument,
   locationArgument,
@@ -47,7 +51,7 @@ export const exportCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withArchiveOptions(withReferrerOptions(withRegistryOptions(yargs, "one")))
+    withDeliveryOptions(withBaseOptions(withArchiveOptions(withReferrerOptions(withRegistryOptions(yargs, "one")))))
       .positional("places", {
         type: "string",
         array: true,
@@ -90,6 +94,8 @@ export const exportCommand = defineCommand({
     const referrers = referrersChoice(args, args.format === "docker" ? "none" : "all");
     if (args.format === "docker" && referrers !== "none")
       throw new UsageError("--format docker has no place for referrers; hybrid has");
+    const compression = args.compress ?? packingOf(target);
+    const delivery = deliveryArguments({ ...args, compression }, target);
     const open = openOptions(args, context.signal);
     const opened: Opened[] = [];
     const progress = startProgress(context, "exporting", args.quiet || args.json);
@@ -100,19 +106,24 @@ export const exportCommand = defineCommand({
         args.name,
       );
       const { client } = open;
-      const report = await exportImages(images, target, {
-        signal: context.signal,
-        format: args.format,
-        names: args.names,
-        ...packed(args.compress ?? packingOf(target), context.signal),
-        platforms,
-        index: args.index,
-        referrers,
-        external: args.includeExternal ? (layer, options) => client?.external(layer, options) ?? [] : undefined,
-        onEvent: followCopy(progress),
-      });
+      const write = (bases: Pick<ExportOptions, "since" | "have">): Promise<ExportReport> =>
+        exportImages(images, target, {
+          ...bases,
+          signal: context.signal,
+          format: delivery.format,
+          maxPart: delivery.maxPart,
+          names: args.names,
+          ...packed(compression, context.signal),
+          platforms,
+          index: args.index,
+          referrers,
+          external: args.includeExternal ? (layer, options) => client?.external(layer, options) ?? [] : undefined,
+          onEvent: followCopy(progress),
+        });
+      const report = await withBaseArguments(args, open, write);
+      if (delivery.receipt !== undefined) await writeReceipt(delivery.receipt, report.receipt);
       progress.stop();
-      return printExport(context, report, { ...args, target });
+      return printExport(context, report, { ...args, target, receipt: delivery.receipt });
     } finally {
       progress.stop();
       for (const one of opened) await one.close();
@@ -125,8 +136,8 @@ function withArchiveOptions<T>(yargs: Argv<T>) {
   return yargs
     .option("format", {
       choices: ["hybrid", "oci", "docker"] as const,
-      default: "hybrid" as const,
-      describe: "An OCI layout with what docker load reads beside it, the layout alone, or only the latter",
+      describe:
+        "An OCI layout with what docker load reads beside it, the layout alone, or only the latter [default: hybrid; oci with --since and --max-part]",
     })
     .option("names", {
       choices: archiveNames,
@@ -222,14 +233,19 @@ function checkTarget(target: string, places: readonly Location[]): void {
 function printExport(
   context: Context,
   report: ExportReport,
-  args: { readonly json: boolean; readonly quiet: boolean; readonly target: string },
+  args: {
+    readonly json: boolean;
+    readonly quiet: boolean;
+    readonly target: string;
+    readonly receipt: string | undefined;
+  },
 ): ExitCode {
   const out = besideArchive(context, [{ kind: "oci-archive", path: args.target }]);
   const failures = report.images.flatMap((image) => image.failures);
   for (const { path, error } of failures)
     note(context, `not exported: ${path.join(" > ")}: ${(error as Error).message}`);
   if (!args.quiet) for (const line of advice(report)) note(context, line);
-  if (args.json) printJson(out, report);
+  if (args.json) printJson(out, { ...report, receipt: args.receipt });
   else if (args.quiet)
     printLines(
       out,
@@ -239,6 +255,7 @@ function printExport(
     printLines(out, [`${args.target} (${report.format})`]);
     for (const image of report.images)
       printLines(out, [image.tags.join(", ") || image.descriptor.digest, ...reportLines(image)]);
+    printLines(out, deliveryLines(report, args.receipt));
   }
   return failures.length > 0 ? 3 : 0;
 }

@@ -1,8 +1,9 @@
-import { existsSync } from "node:fs";
-import { IndexedSource, type Location } from "@stowage/layout";
+import { existsSync, statSync } from "node:fs";
+import { ArchiveSource, IndexedSource, type Location } from "@stowage/layout";
 import {
   type ImportReport,
   importImages,
+  type OpenOptions,
   parseImportPlace,
   type RenameRule,
   renameRules,
@@ -18,7 +19,7 @@ import { transferOptions, uploadOptions, withTransferOptions } from "../transfer
 import { reportLines } from "./copy.js";
 
 export const importCommand = defineCommand({
-  command: "import <source> [target]",
+  command: "import <places..>",
   describe: "Bring all images of an archive into a layout or registries, under their names",
   examples: [
     ["$0 import images.tar oci:store", "All images of an archive into a layout"],
@@ -28,10 +29,12 @@ export const importCommand = defineCommand({
   ],
   options: (yargs) =>
     withReferrerFilter(withTransferOptions(withRegistryOptions(yargs, "one")))
-      .positional("source", { type: "string", demandOption: true, describe: "The archive, - for stdin" })
-      .positional("target", {
+      .positional("places", {
         type: "string",
-        describe: "The LOCATION to copy to: a layout, a repository, or HOST/[PATH/] for all repositories below it",
+        array: true,
+        demandOption: true,
+        describe:
+          "The archive, - for stdin; of one in parts any part, their directory, or all of them. Then the LOCATION to copy to: a layout, a repository, or HOST/[PATH/] for all repositories below it",
       })
       .option("rename", {
         type: "string",
@@ -65,7 +68,8 @@ export const importCommand = defineCommand({
         describe: "With --offline: this HOST[:PORT] may be asked even so, a token server for example",
       }),
   run: async (args, context) => {
-    const target = args.target === undefined ? undefined : placeArgument(args.target);
+    const { sources, last } = split(args.places);
+    const target = last === undefined ? undefined : placeArgument(last);
     const rename = await rulesArgument(args.rename, target);
     const platforms = platformsArgument(args.platform);
     if (args.index !== undefined && platforms.length === 0)
@@ -78,8 +82,7 @@ export const importCommand = defineCommand({
     });
     const { client } = open;
     if (client === undefined) throw new TypeError("there is no client");
-    return withSource(archiveArgument(args.source), open, async (source) => {
-      if (!(source instanceof IndexedSource)) throw new TypeError(`${source.name} is no archive`);
+    return withArchive(sources, open, async (source) => {
       const quiet = args.quiet || args.json;
       let progress = startProgress(context, "checking", quiet);
       let follow = followCopy(progress);
@@ -112,6 +115,33 @@ export const importCommand = defineCommand({
     });
   },
 });
+
+/** The archive, which may be several files, and the target where there is one: what is behind the archive and is no file. */
+function split(places: readonly string[]): { readonly sources: readonly string[]; readonly last: string | undefined } {
+  const last = places.length > 1 ? places.at(-1) : undefined;
+  if (last === undefined || isFile(last)) return { sources: places, last: undefined };
+  return { sources: places.slice(0, -1), last };
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+/** Opens the archive, and closes it whatever happens. */
+async function withArchive<T>(
+  sources: readonly string[],
+  open: OpenOptions,
+  use: (source: IndexedSource) => Promise<T>,
+): Promise<T> {
+  if (sources.length > 1) {
+    const source = await ArchiveSource.open(sources);
+    return use(source).finally(() => source.close());
+  }
+  return withSource(archiveArgument(sources[0] as string), open, (source) => {
+    if (!(source instanceof IndexedSource)) throw new TypeError(`${source.name} is no archive`);
+    return use(source);
+  });
+}
 
 /** `FILE`, `-`, or a location of an archive or a layout. */
 function archiveArgument(text: string): Location {

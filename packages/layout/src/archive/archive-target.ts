@@ -1,4 +1,7 @@
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
+import { DELTA_FILE, type Delta, deltaOf, encodeDelta } from "../delta/delta.js";
+import { type Receipt, type ReceiptRoot, receiptOf } from "../delta/receipt.js";
+import type { SizedDigest } from "../delta/sized-digest.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
 import { type Digest, digestEncoded, digestOf } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
@@ -59,6 +62,7 @@ export class ArchiveTarget extends IndexedTarget {
   readonly #pushed = new Map<Digest, Descriptor>();
   readonly #leftOut = new Set<Digest>();
   #index: LayoutIndex = emptyIndex;
+  #delta: Delta | undefined;
   #loaded: readonly LoadedImage[] = [];
   #queue: Promise<unknown> = Promise.resolve();
 
@@ -87,6 +91,16 @@ export class ArchiveTarget extends IndexedTarget {
   /** What `docker load` takes from it, in the order of the index. Empty before it is closed, and where it has no `manifest.json`. */
   get loaded(): readonly LoadedImage[] {
     return this.#loaded;
+  }
+
+  /**
+   * What whoever takes the archive in has then, to be asked for before it is closed. Of an archive for Docker these are blobs
+   * only.
+   */
+  async receipt(): Promise<Receipt> {
+    const receipt = await receiptOf(this);
+    if (this.#format !== "docker") return receipt;
+    return { ...receipt, content: receipt.content.filter(({ digest }) => this.#written.has(digest)) };
   }
 
   async index(): Promise<LayoutIndex> {
@@ -134,6 +148,20 @@ export class ArchiveTarget extends IndexedTarget {
     return presence;
   }
 
+  /** Notes what the archive leaves to a base. It is then a delta, which is taken in only where the base is. */
+  async leave(since: readonly ReceiptRoot[], blobs: readonly SizedDigest[]): Promise<void> {
+    this.#delta = deltaOf([...since, ...(this.#delta?.since ?? [])], [...blobs, ...this.needs]);
+  }
+
+  override get delta(): Delta | undefined {
+    if (this.#delta === undefined) return undefined;
+    // What one image left out, another one may have brought.
+    return deltaOf(
+      this.#delta.since,
+      this.#delta.needs.filter(({ digest }) => !this.#written.has(digest)),
+    );
+  }
+
   protected async store(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
     const bytes = verified(counted(content.open(), options), descriptor);
@@ -144,6 +172,12 @@ export class ArchiveTarget extends IndexedTarget {
     await this.#inTurn(async () => {
       if (this.#written.has(descriptor.digest)) return;
       const path = this.#format === "docker" ? dockerPath(descriptor) : blobPath(descriptor.digest);
+      if (this.#writer.addLater !== undefined) {
+        this.#writer.addLater(path, content);
+        options.onBytes?.(descriptor.size);
+        this.#written.set(descriptor.digest, { size: descriptor.size, path });
+        return;
+      }
       try {
         // Content that is missing, or small and damaged, fails before anything of it is in the archive.
         const begun = await startOf(bytes);
@@ -171,6 +205,7 @@ export class ArchiveTarget extends IndexedTarget {
         if (hidden !== undefined) needed.push([hidden.descriptor.digest, hidden.bytes]);
         needed.sort(([a], [b]) => compareText(a, b));
         for (const [digest, bytes] of needed) await this.#writer.add(blobPath(digest), bytes);
+        if (this.delta !== undefined) await this.#writer.add(DELTA_FILE, encodeDelta(this.delta));
         const { names } = this.#options;
         await this.#writer.add("index.json", encodeJson(names === undefined ? shown : withNames(shown, names)));
       }

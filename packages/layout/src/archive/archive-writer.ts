@@ -1,4 +1,4 @@
-import type { Bytes } from "../content.js";
+import type { Bytes, Content } from "../content.js";
 
 /**
  * Where the files of an archive go, one after another. A failure while a file is written leaves what cannot be mended: then
@@ -9,6 +9,8 @@ export interface ArchiveWriter {
   add(name: string, bytes: Uint8Array): Promise<void>;
   /** Writes a file of so many bytes. */
   addStream(name: string, size: number, bytes: Bytes): Promise<void>;
+  /** Notes a file to be written when the archive is finished; until then its content is not opened and has to stay readable. */
+  addLater?(name: string, content: Content): void;
   /** Ends the archive, waits until it is on the disk and gives it its name. */
   finish(): Promise<void>;
   /** Gives it up: nothing of it stays. */

@@ -1,9 +1,12 @@
 import type { Abortable, Source } from "../content.js";
 import { type CopyOptions, type CopyReport, copy } from "../copy.js";
+import type { Receipt } from "../delta/receipt.js";
 import type { Descriptor } from "../model/descriptor.js";
+import { OciError } from "../model/errors.js";
 import { isIndexType, isManifestType } from "../model/media-types.js";
 import { matchesPlatform } from "../model/platform.js";
 import { readManifest } from "../model/verified.js";
+import { PartsFile, type WrittenPart } from "../parts/parts-file.js";
 import { isAttestation, parseLegacyTag } from "../store/conventions.js";
 import { isNamed, refName, unnamed } from "../store/index-json.js";
 import type { IndexedSource } from "../store/indexed-source.js";
@@ -23,6 +26,8 @@ export interface ExportedImage {
 export interface ExportOptions
   extends Omit<ArchiveOptions, "choosePlatform">,
     Omit<CopyOptions, "tags" | "noClobber" | "rootPresent" | "concurrency"> {
+  /** Cut the archive into parts of at most so many bytes, see {@link PartsFile}. Only for `oci`. Default: one file. */
+  readonly maxPart?: number | undefined;
   /** Makes the archive. Default: a tar at `path`. */
   readonly create?: ((path: string, options: ArchiveOptions) => Promise<ArchiveTarget>) | undefined;
 }
@@ -35,6 +40,10 @@ export interface ExportReport {
   readonly images: readonly CopyReport[];
   /** What `docker load` and other loaders of its kind take from it. */
   readonly loaded: readonly LoadedImage[];
+  /** What was delivered, what was left to a base included. */
+  readonly receipt: Receipt;
+  /** The files, in order. Only with `maxPart`. */
+  readonly parts?: readonly WrittenPart[];
 }
 
 /**
@@ -47,7 +56,10 @@ export async function exportImages(
   path: string,
   options: ExportOptions = {},
 ): Promise<ExportReport> {
-  const { format = "hybrid", names = "any", container, compress, create = ArchiveTarget.create } = options;
+  const { format = "hybrid", names = "any", container, compress, maxPart, onEvent } = options;
+  checkPlainLayout(format, options);
+  const parts = maxPart === undefined ? undefined : new PartsFile(path, { ...options, size: maxPart });
+  const { create = parts === undefined ? ArchiveTarget.create : overParts(parts) } = options;
   const target = await create(path, { format, names, container, compress, choosePlatform: true });
   const reports: CopyReport[] = [];
   try {
@@ -57,6 +69,8 @@ export async function exportImages(
         await copy(image.source, target, image.descriptor, {
           ...options,
           ...chosen,
+          // What goes into parts is read when they are written.
+          ...(parts === undefined || onEvent === undefined ? {} : { onEvent: () => {} }),
           tags: image.names,
           referrers: format === "docker" ? "none" : (options.referrers ?? "all"),
         }),
@@ -66,8 +80,23 @@ export async function exportImages(
     await target.discard();
     throw error;
   }
+  const receipt = await target.receipt();
   await target.close();
-  return { target: target.name, format, images: reports, loaded: target.loaded };
+  const written = parts === undefined ? {} : { parts: parts.written };
+  return { target: target.name, format, images: reports, loaded: target.loaded, receipt, ...written };
+}
+
+function overParts(parts: PartsFile): NonNullable<ExportOptions["create"]> {
+  return (path, options) => ArchiveTarget.over(path, parts, options);
+}
+
+/** What `docker load` reads has to be there whole, and in one file. */
+function checkPlainLayout(format: ExportReport["format"], { since, maxPart }: ExportOptions): void {
+  if (format === "oci" || (since === undefined && maxPart === undefined)) return;
+  const what = maxPart === undefined ? "leave out what a base has" : "be cut into parts";
+  throw new OciError("UNSUPPORTED", `an archive that docker load reads (${format}) cannot ${what}`, {
+    hint: "Write an OCI layout: oci.",
+  });
 }
 
 /** Where only one platform can go in and none was asked for, the one that would be loaded. */

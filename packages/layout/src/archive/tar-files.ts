@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { posix } from "node:path";
-import { OciError } from "../model/errors.js";
+import { isOciError, OciError } from "../model/errors.js";
 import { collect } from "../model/verified.js";
 import { readRange } from "../store/files.js";
 import type { ArchiveFiles } from "./archive-files.js";
@@ -15,18 +15,27 @@ const MAXIMUM_LINKS = 16;
  */
 export class TarFiles implements ArchiveFiles {
   readonly #handle: FileHandle;
-  readonly #entries: ReadonlyMap<string, TarEntry>;
+  readonly #entries = new Map<string, TarEntry>();
   /** What stood under a name before, for names that stand more than once. */
-  readonly #earlier: ReadonlyMap<string, readonly TarEntry[]>;
+  readonly #earlier = new Map<string, TarEntry[]>();
 
-  private constructor(
-    handle: FileHandle,
-    entries: ReadonlyMap<string, TarEntry>,
-    earlier: ReadonlyMap<string, readonly TarEntry[]>,
-  ) {
+  private constructor(handle: FileHandle) {
     this.#handle = handle;
-    this.#entries = entries;
-    this.#earlier = earlier;
+  }
+
+  /**
+   * As {@link open}, for a tar that may be damaged: what stands before the damage is there, and `problem` says what follows. The
+   * handle is closed with the files.
+   */
+  static async openDamaged(handle: FileHandle, where: string): Promise<{ files: TarFiles; problem?: OciError }> {
+    const files = new TarFiles(handle);
+    try {
+      await files.#read(where);
+    } catch (error) {
+      if (!isOciError(error)) throw error;
+      return { files, problem: error };
+    }
+    return { files };
   }
 
   /**
@@ -34,20 +43,9 @@ export class TarFiles implements ArchiveFiles {
    * {@link readTarEntries} does; the handle is the caller's then.
    */
   static async open(handle: FileHandle, where: string): Promise<TarFiles> {
-    const entries = new Map<string, TarEntry>();
-    const earlier = new Map<string, TarEntry[]>();
-    for await (const entry of readTarEntries(handle, where)) {
-      const name = normalizeName(entry.name);
-      if (leadsOut(name))
-        throw new OciError(
-          "DENIED",
-          `${where} has an entry that leads out of it: ${JSON.stringify(entry.name.slice(0, 200))}`,
-        );
-      const before = entries.get(name);
-      if (before !== undefined) earlier.set(name, [...(earlier.get(name) ?? []), before]);
-      entries.set(name, entry);
-    }
-    return new TarFiles(handle, entries, earlier);
+    const files = new TarFiles(handle);
+    await files.#read(where);
+    return files;
   }
 
   size(name: string): number | undefined {
@@ -72,6 +70,20 @@ export class TarFiles implements ArchiveFiles {
 
   async close(): Promise<void> {
     await this.#handle.close();
+  }
+
+  async #read(where: string): Promise<void> {
+    for await (const entry of readTarEntries(this.#handle, where)) {
+      const name = normalizeName(entry.name);
+      if (leadsOut(name))
+        throw new OciError(
+          "DENIED",
+          `${where} has an entry that leads out of it: ${JSON.stringify(entry.name.slice(0, 200))}`,
+        );
+      const before = this.#entries.get(name);
+      if (before !== undefined) this.#earlier.set(name, [...(this.#earlier.get(name) ?? []), before]);
+      this.#entries.set(name, entry);
+    }
   }
 
   #bytes(entry: TarEntry, from = 0, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {

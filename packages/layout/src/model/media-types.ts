@@ -72,6 +72,14 @@ export const annotationKeys = {
   filteredFrom: "dev.stowage.index.filtered-from",
   /** On the index.json of an archive for docker load: the digest of an index of the entries it does not show to loaders. */
   archiveEntries: "dev.stowage.archive.entries",
+  /** On a layer: the paths it alone owns. docs/disjoint-layers.md. */
+  disjointPaths: "dev.stowage.disjoint.paths",
+  /** On a layer: nobody is to change what is at those paths. */
+  disjointReadonly: "dev.stowage.disjoint.readonly",
+  /** On a layer that was put together from others: where each of them stands in it. */
+  disjointMembers: "dev.stowage.disjoint.members",
+  /** On the manifest of an image that has such layers. */
+  disjointVersion: "dev.stowage.disjoint.version",
   /** olareg's mark on a response index. */
   olaregSubject: "org.olareg.referrer.subject",
   /** olareg's mark on an index.json whose referrers are kept its way. */

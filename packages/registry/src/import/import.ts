@@ -1,14 +1,19 @@
 import {
   type Abortable,
+  ArchiveSource,
   type CopyEvent,
   type CopyOptions,
   type CopyReport,
+  checkBases,
   copy,
+  type Delta,
   type Descriptor,
+  damagedParts,
+  deltaBase,
   type ExportedImage,
   formatLocation,
   fullName,
-  type IndexedSource,
+  IndexedSource,
   imagesIn,
   type LayoutOptions,
   type Location,
@@ -63,7 +68,8 @@ interface Destination {
 /**
  * Copies every image of an archive, under each of its names and with what belongs to it, to where the target and the rules
  * say. All that is to be copied is read and verified first: where a part of it is missing or damaged, this fails and nothing
- * has been written anywhere. Fails with `CONFLICT` where two images would have one name, with `NOT_FOUND` where the archive is
+ * has been written anywhere. So it does where the archive is a delta and a target lacks what it needs. Of an archive in parts
+ * everything is brought that can be had, and it fails then, naming the parts and blobs that are still needed. Fails with `CONFLICT` where two images would have one name, with `NOT_FOUND` where the archive is
  * empty or no rule is about a name, and as `copy` does.
  */
 export async function importImages(
@@ -75,7 +81,17 @@ export async function importImages(
   const places = new Places({ ...options, dryRun: options.dryRun === true, offline: false, allowedHosts: [] });
   try {
     const images: ImportedImage[] = [];
-    for (const destination of destinations) images.push(await importOne(destination, places, options));
+    let damaged: unknown;
+    for (const destination of destinations) {
+      try {
+        images.push(await importOne(destination, places, options));
+      } catch (error) {
+        // A damaged part costs only what is in it. Each time it is said of all parts what is to be fetched again.
+        if (damagedParts(error) === undefined) throw error;
+        damaged = error;
+      }
+    }
+    if (damaged !== undefined) throw damaged;
     for (const error of (await places.close()).values()) throw error;
     return { source: source.name, images };
   } catch (error) {
@@ -92,7 +108,9 @@ async function found(
 ): Promise<readonly Destination[]> {
   try {
     const destinations = destinationsOf(source, await imagesIn(source, options), target, options);
-    await check(destinations, options);
+    await checkEachBase(destinations, options);
+    // An archive in parts is read once: what it has goes to the target at once, and is not read again the next time.
+    if (!(source instanceof ArchiveSource && source.isInParts)) await check(destinations, options);
     return destinations;
   } catch (error) {
     options.signal?.throwIfAborted();
@@ -183,6 +201,22 @@ function checkOneRepository(found: readonly Destination[], target: SyncPlace | u
   });
 }
 
+/** Makes sure that each target has what a delta leaves to it, before anything is made or written anywhere. */
+async function checkEachBase(destinations: readonly Destination[], options: ImportOptions): Promise<void> {
+  if (destinations.every(({ image }) => deltaOf(image.source) === undefined)) return;
+  const places = new Places({ ...options, dryRun: true, offline: false, allowedHosts: [] });
+  try {
+    for (const { image, location } of destinations)
+      await checkBases(image.source, await places.target(location), image.descriptor, copyOptions(options));
+  } finally {
+    await places.discard();
+  }
+}
+
+function deltaOf(source: Source): Delta | undefined {
+  return source instanceof IndexedSource ? source.delta : undefined;
+}
+
 /** Reads all that will be copied. What is missing or damaged is found before anything is written. */
 async function check(destinations: readonly Destination[], options: ImportOptions): Promise<void> {
   const verifying = new VerifyingTarget("verification");
@@ -191,10 +225,17 @@ async function check(destinations: readonly Destination[], options: ImportOption
       ...copyOptions(options),
       // Layers that are fetched from elsewhere are no part of the archive.
       external: undefined,
+      ...sinceItsBase(image.source),
       onEvent: (event) => options.onEvent?.(event, "check"),
     });
     for (const { error } of report.failures) throw error;
   }
+}
+
+/** What a delta leaves out is not there to be read. */
+function sinceItsBase(source: Source): Pick<CopyOptions, "since"> {
+  const delta = deltaOf(source);
+  return delta === undefined ? {} : { since: [deltaBase(delta, source.name)] };
 }
 
 async function importOne(destination: Destination, places: Places, options: ImportOptions): Promise<ImportedImage> {
