@@ -106,11 +106,12 @@ export const mutateCommand = defineCommand({
       const report = await withRebase(args.rebase, open, (rebase) =>
         withTarget(target, open, (destination) => work(destination, rebase)),
       ).finally(() => progress.stop());
-      explain(context, report);
+      explainMutation(context, report);
       const beside = besideArchive(context, [target]);
       if (args.json) printJson(beside, report);
       else if (args.quiet) printLines(beside, [report.descriptor.digest]);
-      else printLines(beside, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...lines(report)]);
+      else
+        printLines(beside, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...mutationLines(report)]);
       return report.copy.failures.length > 0 ? 3 : 0;
     });
   },
@@ -212,7 +213,7 @@ function nanoseconds(option: string, text: string | undefined): number | undefin
 }
 
 /** What did not come along, and why. */
-function explain(context: Context, { copy, left, attestations }: MutateReport): void {
+export function explainMutation(context: Context, { copy, left, attestations }: MutateReport): void {
   for (const { path, error } of copy.failures)
     note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
   for (const { digest } of left) note(context, `the referrer ${digest} stays with the old digest`);
@@ -220,7 +221,8 @@ function explain(context: Context, { copy, left, attestations }: MutateReport): 
     note(context, `the attestation ${digest} is about the old digest and is left out`);
 }
 
-function lines({ before, descriptor, images, copy }: MutateReport): string[] {
+/** What has another digest now. */
+export function mutationLines({ before, descriptor, images, copy }: MutateReport): string[] {
   if (before.digest === descriptor.digest) return ["  nothing changed; the digest stays", ...reportLines(copy)];
   const isIndex = !images.some((image) => image.descriptor.digest === descriptor.digest);
   return [

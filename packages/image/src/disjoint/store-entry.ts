@@ -1,0 +1,167 @@
+import { createHash } from "node:crypto";
+import { createReadStream, createWriteStream, type Dirent, lstatSync, readdirSync } from "node:fs";
+import { open, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { finished } from "node:stream/promises";
+import { decodeTarName, encodeTarName, isJsonObject, parseJsonObject, type TarReadHeader } from "@stowage/layout";
+import type { Written } from "../unpack/file-writer.js";
+import type { Ancestor } from "./ancestors.js";
+import type { ExtractedEntry, ExtractedLayer } from "./extract-layer.js";
+
+/** A layer in a store: its files, and beside them what they are. */
+export interface StoreEntry {
+  readonly directory: string;
+  /** Where its files are, each at its path in the image. */
+  readonly tree: string;
+  readonly ancestors: readonly Ancestor[];
+  readonly written: Written;
+  /** What is in it, a directory before what is in that. */
+  entries(): AsyncGenerator<ExtractedEntry, void, undefined>;
+}
+
+const DESCRIPTION = "layer.json";
+const LIST = "entries.jsonl";
+const TREE = "tree";
+
+/** Where the files of an entry that is being made go. */
+export function treeOf(directory: string): string {
+  return join(directory, TREE);
+}
+
+/** The file whose time tells when an entry was last used. */
+export function descriptionOf(directory: string): string {
+  return join(directory, DESCRIPTION);
+}
+
+/** Writes what an entry holds beside its files: the list first, so that a description says that all is there. */
+export async function describeEntry(directory: string, layer: ExtractedLayer): Promise<void> {
+  const ancestors = layer.ancestors.map(({ path, header }) => ({ path, ...attributes(header) }));
+  const file = await open(descriptionOf(directory), "wx");
+  try {
+    await file.writeFile(JSON.stringify({ version: 1, ancestors, written: layer.written }));
+  } finally {
+    await file.close();
+  }
+}
+
+/** Writes the list of an entry while it is made. */
+export function listEntries(directory: string): { add(entry: ExtractedEntry): void; end(): Promise<void> } {
+  const stream = createWriteStream(join(directory, LIST), { flags: "wx" });
+  // What goes wrong on the way is told at the end.
+  stream.on("error", () => {});
+  return {
+    // A lone surrogate, which stands for a byte that is not UTF-8, is escaped by JSON.
+    add: (entry) => void stream.write(`${JSON.stringify(entry)}\n`),
+    end: async () => {
+      stream.end();
+      await finished(stream);
+    },
+  };
+}
+
+/** The entry in a directory; undefined where there is none, or one that cannot be read. */
+export async function readEntry(directory: string): Promise<StoreEntry | undefined> {
+  let text: Uint8Array;
+  try {
+    text = await readFile(descriptionOf(directory));
+  } catch {
+    return undefined;
+  }
+  try {
+    const { version, ancestors, written } = parseJsonObject(text, descriptionOf(directory));
+    if (version !== 1 || !Array.isArray(ancestors) || !isJsonObject(written)) return undefined;
+    return {
+      directory,
+      tree: treeOf(directory),
+      ancestors: ancestors.map(({ path, ...rest }) => ({ path, header: headerOf(path, rest) })),
+      written: written as unknown as Written,
+      entries: () => linesOf(join(directory, LIST)),
+    };
+  } catch {
+    // A power loss can leave a file empty.
+    return undefined;
+  }
+}
+
+async function* linesOf(path: string): AsyncGenerator<ExtractedEntry, void, undefined> {
+  const input = createReadStream(path);
+  try {
+    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }))
+      yield JSON.parse(line) as ExtractedEntry;
+  } finally {
+    input.destroy();
+  }
+}
+
+/** How the system is told of a path of the image below a directory. */
+export function located(directory: string, path: string): string | Buffer {
+  const encoded = encodeTarName(path);
+  return typeof encoded === "string" ? directory + encoded : Buffer.concat([Buffer.from(directory), encoded]);
+}
+
+/**
+ * True where a file of the entry is, by type, size, permissions and time, what was extracted: somebody who writes into a file through
+ * a hard link changes its time. Costs one system call.
+ */
+export function isUntouched(tree: string, entry: ExtractedEntry): boolean {
+  const status = lstatSync(located(tree, entry.path), { throwIfNoEntry: false });
+  if (status === undefined) return false;
+  if (entry.type === "directory") return status.isDirectory();
+  if (entry.type === "symlink") return status.isSymbolicLink();
+  if (entry.type === "hardlink") return status.isFile() || status.isSymbolicLink();
+  return (
+    status.isFile() &&
+    status.size === entry.size &&
+    (status.mode & 0o7777) === entry.mode &&
+    Math.abs(status.mtimeMs / 1000 - entry.mtime) < 0.001
+  );
+}
+
+/** True where the files are, byte for byte, what was extracted, and there are no others. */
+export async function isWhole({ tree, entries, ancestors }: StoreEntry): Promise<boolean> {
+  const expected = new Set(ancestors.map(({ path }) => path));
+  try {
+    for await (const entry of entries()) {
+      if (!isUntouched(tree, entry)) return false;
+      if (entry.sha256 !== undefined && entry.sha256 !== (await sha256(located(tree, entry.path)))) return false;
+      expected.add(entry.path);
+    }
+  } catch {
+    return false;
+  }
+  for (const path of pathsBelow(tree)) if (!expected.has(path)) return false;
+  return true;
+}
+
+async function sha256(path: string | Buffer): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path)) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+function* pathsBelow(tree: string): Generator<string, void, undefined> {
+  const pending = [""];
+  for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
+    const children = readdirSync(located(tree, path), { withFileTypes: true, encoding: "buffer" }) as Dirent<Buffer>[];
+    for (const child of children) {
+      const below = `${path}/${decodeTarName(child.name)}`;
+      yield below;
+      if (child.isDirectory()) pending.push(below);
+    }
+  }
+}
+
+function attributes({ mode, uid, gid, mtime, xattrs }: TarReadHeader) {
+  const values = [...xattrs].map(([name, value]) => [name, Buffer.from(value).toString("base64")] as const);
+  return { mode, uid, gid, mtime, ...(values.length === 0 ? {} : { xattrs: Object.fromEntries(values) }) };
+}
+
+/** The entry of a directory, as it would stand in a layer. */
+export function headerOf(
+  path: string,
+  { xattrs = {}, ...rest }: Pick<ExtractedEntry, "mode" | "uid" | "gid" | "mtime" | "xattrs">,
+): TarReadHeader {
+  const values = Object.entries(xattrs).map(([name, value]) => [name, Buffer.from(value, "base64")] as const);
+  return { name: `.${path}`, type: "directory", size: 0, pax: {}, ...rest, xattrs: new Map(values) };
+}
