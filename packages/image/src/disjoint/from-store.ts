@@ -1,12 +1,14 @@
 import { chmodSync, mkdirSync, realpathSync } from "node:fs";
+import { join, relative } from "node:path";
 import { forEachParallel } from "@stowage/layout";
 import { aroundRoot } from "./around-root.js";
 import { bindPlan, writeBindPlan } from "./bind-plan.js";
 import type { DeclaredLayer } from "./disjoint-image.js";
 import type { DisjointRun } from "./disjoint-run.js";
 import { extractLayer } from "./extract-layer.js";
-import { LayerStore, removeTree, type StoreKey } from "./layer-store.js";
+import { LayerStore, type StoreKey } from "./layer-store.js";
 import { ChangedInStore, makeMountPoints, placeLayer } from "./place-layer.js";
+import { removeTree } from "./remove-tree.js";
 import { describeEntry, isWhole, listEntries, type StoreEntry, treeOf } from "./store-entry.js";
 import { PARALLEL_LAYERS } from "./verify.js";
 
@@ -24,11 +26,12 @@ export async function unpackFromStore(run: DisjointRun, directory: string): Prom
     }
     mkdirSync(run.root);
     chmodSync(run.staging.root, 0o755);
+    const realStore = realpathSync(store.directory);
     const mounts: { destination: string; source: string }[] = [];
     const readonlyPaths: string[] = [];
     await aroundRoot(run, async () => {
       for (const [layer, entry] of entries) {
-        const tree = realpathSync(entry.tree);
+        const tree = join(realStore, relative(store.directory, entry.tree));
         const points = await makeMountPoints(entry, layer.declaration.paths, run.root, options);
         for (const path of points) mounts.push({ destination: path, source: tree + path });
         if (layer.declaration.readonly) for (const path of points) readonlyPaths.push(path);
@@ -67,11 +70,10 @@ async function obtain(run: DisjointRun, store: LayerStore, layer: DeclaredLayer)
     const tree = treeOf(directory);
     mkdirSync(tree, 0o700);
     const list = listEntries(directory);
-    const extracted = await extractLayer(source, layer, found, tree, { ...options, counters }, list.add).finally(
-      list.end,
-    );
+    const listed = { ...options, counters };
+    const extracted = await extractLayer(source, layer, found, tree, listed, list.add).finally(list.end);
     run.written.push(extracted.written);
-    await describeEntry(directory, extracted);
+    describeEntry(directory, extracted);
   };
   const { entry, reused } = await store.obtain(keyOf(run, layer), extract, options);
   return reused ? reuse(run, layer, entry) : entry;

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, lstatSync, readdirSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, rm, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { utimesSync } from "node:fs";
+import { mkdir, readdir, readFile, rename, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type Abortable,
@@ -15,6 +15,7 @@ import {
   systemErrorCode,
 } from "@stowage/layout";
 import type { FileWriterOptions } from "../unpack/file-writer.js";
+import { removeTree } from "./remove-tree.js";
 import { descriptionOf, readEntry, type StoreEntry } from "./store-entry.js";
 
 /** What makes extracted files what they are: the layer, what it was held against, and who they are to belong to. */
@@ -94,13 +95,13 @@ export class LayerStore {
     try {
       const path = join(this.directory, "leases", `${processMark}-${randomBytes(6).toString("hex")}`);
       await writeFile(path, String(Date.now()));
-      const timer = setInterval(() => void touch(path), RENEWAL);
+      const timer = setInterval(() => touch(path), RENEWAL);
       timer.unref();
       this.#lease = { path, timer };
       await this.#removeLeftovers(false);
       const found: (StoreEntry | undefined)[] = [];
       // Under the lock: a collection sees that they were used, or they are gone.
-      for (const key of keys) found.push(await this.#find(key));
+      for (const key of keys) found.push(this.#find(key));
       return found;
     } finally {
       await lock.release();
@@ -116,7 +117,7 @@ export class LayerStore {
     const directory = this.#directoryOf(key);
     const lock = await acquireLock(join(this.directory, "locks", this.#nameOf(key)), options);
     try {
-      if ((await readEntry(directory)) !== undefined) {
+      if (readEntry(directory) !== undefined) {
         const found = await this.#findLocked(key, options);
         if (found !== undefined) return { entry: found, reused: true };
       }
@@ -131,7 +132,7 @@ export class LayerStore {
         await removeTree(temporary);
         throw error;
       }
-      return { entry: (await readEntry(directory)) as StoreEntry, reused: false };
+      return { entry: readEntry(directory) as StoreEntry, reused: false };
     } finally {
       await lock.release();
     }
@@ -184,9 +185,9 @@ export class LayerStore {
     return { removed: [...new Set(removed)].sort(), kept, leftovers, dryRun };
   }
 
-  async #find(key: StoreKey): Promise<StoreEntry | undefined> {
-    const entry = await readEntry(this.#directoryOf(key));
-    if (entry !== undefined) await touch(descriptionOf(entry.directory));
+  #find(key: StoreKey): StoreEntry | undefined {
+    const entry = readEntry(this.#directoryOf(key));
+    if (entry !== undefined) touch(descriptionOf(entry.directory));
     return entry;
   }
 
@@ -194,7 +195,7 @@ export class LayerStore {
   async #findLocked(key: StoreKey, options: Abortable): Promise<StoreEntry | undefined> {
     const lock = await acquireLock(join(this.directory, "lock"), options);
     try {
-      return await this.#find(key);
+      return this.#find(key);
     } finally {
       await lock.release();
     }
@@ -286,33 +287,19 @@ export async function collectStore(directory: string, options: CollectStoreOptio
   return store.collect(options);
 }
 
-/** Removes a tree, also one whose directories nobody may write to. */
-export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true });
-  } catch (error) {
-    if (systemErrorCode(error) !== "EACCES") throw error;
-    makeWritable(path);
-    await rm(path, { recursive: true, force: true });
-  }
-}
-
-function makeWritable(path: string | Buffer): void {
-  if (!lstatSync(path).isDirectory()) return;
-  chmodSync(path, 0o700);
-  for (const name of readdirSync(path, { encoding: "buffer" }))
-    makeWritable(Buffer.concat([Buffer.from(path), Buffer.from("/"), name]));
-}
-
 /** A process that cannot be seen from here is judged by its silence. */
 function isDead(name: string, time: number, silence: number): boolean {
   const running = isRunningByMark(name);
   return running === undefined ? Date.now() - time > silence : !running;
 }
 
-async function touch(path: string): Promise<void> {
+function touch(path: string): void {
   const now = new Date();
-  await utimes(path, now, now).catch(() => {});
+  try {
+    utimesSync(path, now, now);
+  } catch {
+    // It is gone, or somebody else's.
+  }
 }
 
 function exists(path: string): Promise<boolean> {

@@ -2,8 +2,8 @@ import { chmodSync, chownSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, t
 import { join } from "node:path";
 import { systemError } from "@stowage/layout";
 import { prepareDestination } from "../unpack/destination.js";
-import { removeTree } from "./layer-store.js";
 import { move } from "./place-layer.js";
+import { removeTree } from "./remove-tree.js";
 
 /** A place to put files together, which become those of a directory when all is well. */
 export interface Staging {

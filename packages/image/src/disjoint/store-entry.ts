@@ -1,9 +1,16 @@
 import { createHash } from "node:crypto";
-import { createReadStream, createWriteStream, type Dirent, lstatSync, readdirSync } from "node:fs";
-import { open, readFile } from "node:fs/promises";
+import {
+  closeSync,
+  createReadStream,
+  type Dirent,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { finished } from "node:stream/promises";
 import { decodeTarName, encodeTarName, isJsonObject, parseJsonObject, type TarReadHeader } from "@stowage/layout";
 import type { Written } from "../unpack/file-writer.js";
 import type { Ancestor } from "./ancestors.js";
@@ -23,6 +30,8 @@ export interface StoreEntry {
 const DESCRIPTION = "layer.json";
 const LIST = "entries.jsonl";
 const TREE = "tree";
+/** Thousands of layers have a list of a few lines, some have one of megabytes. */
+const LIST_CHUNK = 65536;
 
 /** Where the files of an entry that is being made go. */
 export function treeOf(directory: string): string {
@@ -35,36 +44,44 @@ export function descriptionOf(directory: string): string {
 }
 
 /** Writes what an entry holds beside its files: the list first, so that a description says that all is there. */
-export async function describeEntry(directory: string, layer: ExtractedLayer): Promise<void> {
+export function describeEntry(directory: string, layer: ExtractedLayer): void {
   const ancestors = layer.ancestors.map(({ path, header }) => ({ path, ...attributes(header) }));
-  const file = await open(descriptionOf(directory), "wx");
-  try {
-    await file.writeFile(JSON.stringify({ version: 1, ancestors, written: layer.written }));
-  } finally {
-    await file.close();
-  }
+  const text = JSON.stringify({ version: 1, ancestors, written: layer.written });
+  writeFileSync(descriptionOf(directory), text, { flag: "wx" });
 }
 
 /** Writes the list of an entry while it is made. */
-export function listEntries(directory: string): { add(entry: ExtractedEntry): void; end(): Promise<void> } {
-  const stream = createWriteStream(join(directory, LIST), { flags: "wx" });
-  // What goes wrong on the way is told at the end.
-  stream.on("error", () => {});
+export function listEntries(directory: string): { add(entry: ExtractedEntry): void; end(): void } {
+  const file = openSync(join(directory, LIST), "wx");
+  let waiting = "";
+  const write = (): void => {
+    writeFileSync(file, waiting);
+    waiting = "";
+  };
   return {
-    // A lone surrogate, which stands for a byte that is not UTF-8, is escaped by JSON.
-    add: (entry) => void stream.write(`${JSON.stringify(entry)}\n`),
-    end: async () => {
-      stream.end();
-      await finished(stream);
+    add: (entry) => {
+      // A lone surrogate, which stands for a byte that is not UTF-8, is escaped by JSON.
+      waiting += `${JSON.stringify(entry)}\n`;
+      if (waiting.length > LIST_CHUNK) write();
+    },
+    end: () => {
+      try {
+        write();
+      } finally {
+        closeSync(file);
+      }
     },
   };
 }
 
-/** The entry in a directory; undefined where there is none, or one that cannot be read. */
-export async function readEntry(directory: string): Promise<StoreEntry | undefined> {
+/**
+ * The entry in a directory; undefined where there is none, or one that cannot be read. Does not give way to anything else: an image
+ * can have thousands of layers.
+ */
+export function readEntry(directory: string): StoreEntry | undefined {
   let text: Uint8Array;
   try {
-    text = await readFile(descriptionOf(directory));
+    text = readFileSync(descriptionOf(directory));
   } catch {
     return undefined;
   }
