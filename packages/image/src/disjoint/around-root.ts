@@ -12,6 +12,7 @@ export async function aroundRoot(run: DisjointRun, fill: () => Promise<void>): P
   const writer = new LayerWriter(run.root, options);
   const check = new OrdinaryCheck(found);
   try {
+    found.ancestors.settle();
     writer.begin();
     const only = { only: found.ordinary, onBytes: undefined };
     for await (const { at, tar, what } of readLayers(source, found.image, { ...options, ...only }))

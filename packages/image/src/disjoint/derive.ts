@@ -1,17 +1,16 @@
 import { createHash } from "node:crypto";
-import { forEachParallel, isOciError, OciError, type Source, type TarReadHeader } from "@stowage/layout";
+import { isOciError, OciError, type Source, type TarReadHeader } from "@stowage/layout";
 import { compareBytewise } from "../bytewise-order.js";
 import { entryPath } from "../entry-path.js";
 import type { Image } from "../image.js";
-import { openLayer } from "../open-layer.js";
-import { counter } from "../read-layers.js";
+import { readLayers } from "../read-layers.js";
 import { readTar, type TarReadEntry } from "../tar-reader.js";
 import { declarationAnnotations, problemOfPath, readDeclaration } from "./declaration.js";
 import { declaredLayers, layerName } from "./disjoint-image.js";
 import { pathOf } from "./layer-check.js";
 import { type Conflict, TouchedPaths } from "./touched-paths.js";
-import { checkLayers, entryCounter, PARALLEL_LAYERS, type VerifyDisjointOptions } from "./verify.js";
-import { formatLayer, formatViolation, type LayerName, type Violation } from "./violation.js";
+import { checkLayers, entryCounter, type VerifyDisjointOptions } from "./verify.js";
+import { formatViolation, type LayerName, type Violation } from "./violation.js";
 
 /** What a layer could declare, or why it cannot. */
 export interface DerivedLayer {
@@ -92,19 +91,16 @@ async function readAll(
   reasons: Map<number, string>,
   options: DeriveOptions,
 ): Promise<void> {
-  const counted = counter(options);
   const entries = entryCounter(options);
   const kept = new Attributes();
-  await forEachParallel(image.layers.entries(), PARALLEL_LAYERS, async ([at, descriptor]) => {
-    const diffId = image.config.rootfs.diff_ids[at];
-    const what = formatLayer(layerName(image, at));
-    const tar = counted(openLayer(source, descriptor, what, { ...options, diffId }));
+  // One after the other, so that of several conflicts the same is told each time.
+  for await (const { at, tar, what } of readLayers(source, image, options)) {
     for await (const entry of readTar(tar, what, options)) {
       entries(what);
       const reason = await addEntry(touched, at, entry, kept, what);
       if (reason !== undefined && !reasons.has(at)) reasons.set(at, reason);
     }
-  });
+  }
 }
 
 /** Takes an entry in. Returns why no layer that has it can declare what it owns. */

@@ -33,7 +33,7 @@ interface Node {
 
 /** What all layers of an image have, to find out which paths only one of them has. */
 export class TouchedPaths {
-  readonly #root: Node = { children: new Map(), layer: -1 };
+  readonly #root: Node & { readonly layers: Set<number> } = { children: new Map(), layer: -1, layers: new Set() };
 
   /** Takes an entry; `content` tells files apart. */
   add(layer: number, path: string, header: TarReadHeader, content = ""): void {
@@ -49,9 +49,7 @@ export class TouchedPaths {
   /** Takes what takes away what is at a path. */
   takeAway(layer: number, path: string): void {
     const node = this.#touch(layer, path);
-    const other = node.entry?.layer ?? node.layer;
-    node.conflict ??= { path, layers: [other, layer], problem: "is taken away by one of them" };
-    node.layers ??= new Set([node.layer, layer]);
+    node.conflict ??= { path, layers: [layer, layer], problem: "is taken away" };
   }
 
   /**
@@ -73,7 +71,9 @@ export class TouchedPaths {
       }
       const conflict = node.conflict ?? this.#notShareable(node, path);
       if (conflict !== undefined) {
-        conflicts.push(conflict);
+        const [one, two] = conflict.layers;
+        const other = one === two ? [...layers].find((each) => each !== one) : two;
+        if (other !== undefined) conflicts.push({ ...conflict, layers: [Math.min(one, other), Math.max(one, other)] });
         for (const layer of layers) if (!reasons.has(layer)) reasons.set(layer, `${conflict.path} ${conflict.problem}`);
       }
       for (const [name, child] of node.children) pending.push({ node: child, path: `${path}/${name}` });
@@ -82,7 +82,8 @@ export class TouchedPaths {
   }
 
   #touch(layer: number, path: string): Node {
-    let node = this.#root;
+    let node: Node = this.#root;
+    this.#root.layers.add(layer);
     if (path === "/") return node;
     for (const name of path.slice(1).split("/")) {
       let child = node.children.get(name);

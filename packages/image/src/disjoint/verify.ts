@@ -117,6 +117,7 @@ export async function checkLayers(source: Source, found: DisjointImage, options:
       await checkMembers(source, layer, found, options);
     });
   });
+  found.ancestors.settle();
   // Directories above declared paths are compared with what those layers say of them.
   const ordinary = new OrdinaryCheck(found);
   for await (const { at, tar, what } of readLayers(source, found.image, { ...options, only: found.ordinary })) {
