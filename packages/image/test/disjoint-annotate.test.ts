@@ -26,11 +26,10 @@ async function annotated(layers: readonly DeclaringLayer[], options: AnnotateDis
   return {
     target,
     report,
-    paths: written.map(({ annotations = {} }) =>
-      annotations[annotationKeys.disjointPaths] === undefined
-        ? undefined
-        : JSON.parse(annotations[annotationKeys.disjointPaths]),
-    ),
+    paths: written.map(({ annotations = {} }) => {
+      const text = annotations[annotationKeys.disjointPaths];
+      return text === undefined ? undefined : JSON.parse(text);
+    }),
     reasons: report.derived[0]?.layers.map(({ reason }) => reason) ?? [],
     layers: written,
   };

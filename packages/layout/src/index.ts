@@ -102,6 +102,7 @@ export {
   type ImageManifest,
   MAXIMUM_MANIFEST_SIZE,
   type Manifest,
+  PORTABLE_MANIFEST_SIZE,
   parseManifest,
   referrerDescriptor,
   sniffManifestType,

@@ -21,7 +21,7 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
-import { besideArchive, count, note, printJson, printLines } from "../output.js";
+import { besideArchive, count, note, printJson, printLines, warnOfSize } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { durationArgument } from "../quantities.js";
 import { limitArguments, withLimitOptions } from "../unpack-options.js";
@@ -88,6 +88,7 @@ const annotateCommand = defineCommand({
         }),
       ).finally(() => progress.stop());
       explainMutation(context, report);
+      for (const { descriptor } of report.images) warnOfSize(context, descriptor);
       printAnnotated(
         besideArchive(context, [target]),
         report,
