@@ -7,9 +7,9 @@ import type { DeclaredLayer } from "./disjoint-image.js";
 import type { DisjointRun } from "./disjoint-run.js";
 import { extractLayer } from "./extract-layer.js";
 import { LayerStore, type StoreKey } from "./layer-store.js";
-import { ChangedInStore, makeMountPoints, placeLayer } from "./place-layer.js";
+import { makeMountPoints, placeLayer } from "./place-layer.js";
 import { removeTree } from "./remove-tree.js";
-import { describeEntry, isWhole, listEntries, type StoreEntry, treeOf } from "./store-entry.js";
+import { ChangedInStore, describeEntry, isWhole, listEntries, type StoreEntry, treeOf } from "./store-entry.js";
 import { PARALLEL_LAYERS } from "./verify.js";
 
 /** Puts the files of an image together from a store, which gets the layers that it lacks. */
@@ -70,10 +70,15 @@ async function obtain(run: DisjointRun, store: LayerStore, layer: DeclaredLayer)
     const tree = treeOf(directory);
     mkdirSync(tree, 0o700);
     const list = listEntries(directory);
-    const listed = { ...options, counters };
-    const extracted = await extractLayer(source, layer, found, tree, listed, list.add).finally(list.end);
+    let listed = "";
+    const finish = (): void => {
+      listed = list.end();
+    };
+    const extracted = await extractLayer(source, layer, found, tree, { ...options, counters }, list.add).finally(
+      finish,
+    );
     run.written.push(extracted.written);
-    describeEntry(directory, extracted);
+    describeEntry(directory, extracted, listed);
   };
   const { entry, reused } = await store.obtain(keyOf(run, layer), extract, options);
   return reused ? reuse(run, layer, entry) : entry;

@@ -18,7 +18,7 @@ import { setAttributes } from "../unpack/attributes.js";
 import type { FileWriterOptions } from "../unpack/file-writer.js";
 import { ownerOf } from "../unpack/owners.js";
 import type { ExtractedEntry } from "./extract-layer.js";
-import { isUntouched, located, type StoreEntry } from "./store-entry.js";
+import { ChangedInStore, isUntouched, located, type StoreEntry } from "./store-entry.js";
 
 /** How the files of a store came to be in a directory. */
 export interface PlacedFiles {
@@ -30,16 +30,6 @@ export interface PlacedFiles {
   copied: number;
   /** Bytes in copies. */
   copiedBytes: number;
-}
-
-/** A file of the store is not what it was when it was put there. */
-export class ChangedInStore extends Error {
-  readonly path: string;
-
-  constructor(path: string) {
-    super(`${path} was changed in the store`);
-    this.path = path;
-  }
 }
 
 /** Fails with the errors of the file system that say it cannot share, or not between these two places. */

@@ -7,11 +7,18 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { decodeTarName, encodeTarName, isJsonObject, parseJsonObject, type TarReadHeader } from "@stowage/layout";
+import {
+  decodeTarName,
+  encodeTarName,
+  isJsonObject,
+  parseJsonObject,
+  systemErrorCode,
+  type TarReadHeader,
+} from "@stowage/layout";
 import type { Written } from "../unpack/file-writer.js";
 import type { Ancestor } from "./ancestors.js";
 import type { ExtractedEntry, ExtractedLayer } from "./extract-layer.js";
@@ -23,8 +30,18 @@ export interface StoreEntry {
   readonly tree: string;
   readonly ancestors: readonly Ancestor[];
   readonly written: Written;
-  /** What is in it, a directory before what is in that. */
+  /** What is in it, a directory before what is in that. Fails with {@link ChangedInStore} where the list is not what was written. */
   entries(): AsyncGenerator<ExtractedEntry, void, undefined>;
+}
+
+/** Something in the store is not what it was when it was put there. */
+export class ChangedInStore extends Error {
+  readonly path: string;
+
+  constructor(path: string) {
+    super(`${path} was changed in the store`);
+    this.path = path;
+  }
 }
 
 const DESCRIPTION = "layer.json";
@@ -32,6 +49,7 @@ const LIST = "entries.jsonl";
 const TREE = "tree";
 /** Thousands of layers have a list of a few lines, some have one of megabytes. */
 const LIST_CHUNK = 65536;
+const NEWLINE = 0x0a;
 
 /** Where the files of an entry that is being made go. */
 export function treeOf(directory: string): string {
@@ -44,18 +62,20 @@ export function descriptionOf(directory: string): string {
 }
 
 /** Writes what an entry holds beside its files: the list first, so that a description says that all is there. */
-export function describeEntry(directory: string, layer: ExtractedLayer): void {
+export function describeEntry(directory: string, layer: ExtractedLayer, listed: string): void {
   const ancestors = layer.ancestors.map(({ path, header }) => ({ path, ...attributes(header) }));
-  const text = JSON.stringify({ version: 1, ancestors, written: layer.written });
+  const text = JSON.stringify({ version: 1, listed, ancestors, written: layer.written });
   writeFileSync(descriptionOf(directory), text, { flag: "wx" });
 }
 
-/** Writes the list of an entry while it is made. */
-export function listEntries(directory: string): { add(entry: ExtractedEntry): void; end(): void } {
+/** Writes the list of an entry while it is made. Its end gives the digest of the list. */
+export function listEntries(directory: string): { add(entry: ExtractedEntry): void; end(): string } {
   const file = openSync(join(directory, LIST), "wx");
+  const hash = createHash("sha256");
   let waiting = "";
   const write = (): void => {
     writeFileSync(file, waiting);
+    hash.update(waiting);
     waiting = "";
   };
   return {
@@ -67,6 +87,7 @@ export function listEntries(directory: string): { add(entry: ExtractedEntry): vo
     end: () => {
       try {
         write();
+        return hash.digest("hex");
       } finally {
         closeSync(file);
       }
@@ -86,14 +107,14 @@ export function readEntry(directory: string): StoreEntry | undefined {
     return undefined;
   }
   try {
-    const { version, ancestors, written } = parseJsonObject(text, descriptionOf(directory));
+    const { version, listed, ancestors, written } = parseJsonObject(text, descriptionOf(directory));
     if (version !== 1 || !Array.isArray(ancestors) || !isJsonObject(written)) return undefined;
     return {
       directory,
       tree: treeOf(directory),
       ancestors: ancestors.map(({ path, ...rest }) => ({ path, header: headerOf(path, rest) })),
       written: written as unknown as Written,
-      entries: () => linesOf(join(directory, LIST)),
+      entries: () => linesOf(join(directory, LIST), String(listed)),
     };
   } catch {
     // A power loss can leave a file empty.
@@ -101,14 +122,33 @@ export function readEntry(directory: string): StoreEntry | undefined {
   }
 }
 
-async function* linesOf(path: string): AsyncGenerator<ExtractedEntry, void, undefined> {
-  const input = createReadStream(path);
+/** The list, whose last entry comes when all of it was read and is what was written. */
+async function* linesOf(path: string, digest: string): AsyncGenerator<ExtractedEntry, void, undefined> {
+  const hash = createHash("sha256");
+  let rest: Buffer = Buffer.alloc(0);
+  let last: ExtractedEntry | undefined;
   try {
-    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY }))
-      yield JSON.parse(line) as ExtractedEntry;
-  } finally {
-    input.destroy();
+    for await (const chunk of chunksOf(path)) {
+      hash.update(chunk);
+      rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      for (let end = rest.indexOf(NEWLINE); end >= 0; end = rest.indexOf(NEWLINE)) {
+        if (last !== undefined) yield last;
+        last = JSON.parse(rest.toString("utf8", 0, end)) as ExtractedEntry;
+        rest = rest.subarray(end + 1);
+      }
+    }
+  } catch (error) {
+    if (error instanceof SyntaxError || systemErrorCode(error) === "ENOENT") throw new ChangedInStore(path);
+    throw error;
   }
+  if (hash.digest("hex") !== digest) throw new ChangedInStore(path);
+  if (last !== undefined) yield last;
+}
+
+/** A short list, as most are, is read without giving way to anything else. */
+async function* chunksOf(path: string): AsyncGenerator<Buffer, void, undefined> {
+  if (statSync(path).size <= LIST_CHUNK) yield readFileSync(path);
+  else yield* createReadStream(path) as AsyncIterable<Buffer>;
 }
 
 /** How the system is told of a path of the image below a directory. */
