@@ -105,6 +105,17 @@ describe("stowage nix", () => {
     expect(errors.join("")).toContain(`GET /${script.slice(11, 43)}.narinfo 200`);
   });
 
+  it("exports what disjoint verify proves to be disjoint, and to be the store paths that were signed", async () => {
+    const to = ["--max-layers", "3", "--to", "oci:proved:v1"];
+    await stowageJson(["nix", "export", "--from", "cache:cache", ...to], here());
+    const proved = await stowageJson(["disjoint", "verify", "oci:proved:v1", "--trusted-key", "cache.pub"], here());
+    expect(proved).toMatchObject({ disjoint: 3, violations: [] });
+    const wrong = `exp-cache-1:${Buffer.alloc(32, 1).toString("base64")}`;
+    const refused = await stowage(["disjoint", "verify", "oci:proved:v1", "--trusted-key", wrong], here());
+    expect(refused.code).toBe(1);
+    expect(refused.stdout.match(/^V6 .*has no signature by a trusted key$/gm)).toHaveLength(6);
+  });
+
   it("says what is wrong, and with what", async () => {
     const to = ["--to", "oci:wrong:v1"];
     writeFileSync(join(directory.path, "graph"), `${script}\n\n1\n/nix/store/${"0".repeat(32)}-missing\n`);

@@ -243,7 +243,7 @@ describe("a closure of 1,000 store paths", () => {
     },
   );
 
-  it("gives the same files under umoci, with a layer for each path and with few", async (context) => {
+  it("gives the same files under umoci, with a layer for each path and with few, and unpacked in parallel", async (context) => {
     needs(context, "umoci");
     const closure = await manyPaths(1000, 900, "1");
     await exportClosure(layout, closure, { links: false, maxLayers: 40, tags: ["narrow"] });
@@ -256,6 +256,8 @@ describe("a closure of 1,000 store paths", () => {
       await fileTree(join(directory, "files-one"), { whole: true }),
       await fileTree(join(directory, "files-narrow"), { whole: true }),
     ];
+    await stowageJson(["unpack", "oci:many:one", "files-parallel", "--disjoint", "merge"], { cwd: directory });
+    expect(await fileTree(join(directory, "files-parallel"), { whole: true })).toEqual(wide);
     expect(Object.keys(wide).length).toBe(1 + 2 + 4 * 1000);
     expect(narrow).toEqual(wide);
   }, 240_000);

@@ -116,11 +116,20 @@ const verifyCommand = defineCommand({
         type: "string",
         requiresArg: true,
         describe: "The image for this platform inside an index; default: Linux on this processor",
+      })
+      .option("trusted-key", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "NAME:BASE64 or a file with it: layers that are Nix store paths have to be signed by such a key",
       }),
   run: async (args, context) => {
     const open = openOptions(args, context.signal);
+    const { storePathProfile, trustedKeys } = await import("./nix/keys.js");
+    const profiles = [storePathProfile({ trustedKeys: await trustedKeys(args["trusted-key"]) })];
     const progress = startProgress(context, "verifying", args.quiet || args.json);
     const options = {
+      profiles,
       ...limitArguments(args),
       signal: context.signal,
       platform: platformArgument(args.platform),

@@ -4,6 +4,8 @@ import { systemError } from "@stowage/layout";
 import { type NixKey, parsePublicKey, parseSecretKey } from "@stowage/nix";
 import { parsed } from "../../command.js";
 
+export { storePathProfile } from "@stowage/nix";
+
 /** Reads `--trusted-key`: `NAME:BASE64` each, or a file with such a line. */
 export async function trustedKeys(texts: readonly string[] | undefined): Promise<readonly NixKey[]> {
   return Promise.all(
