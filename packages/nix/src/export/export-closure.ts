@@ -94,61 +94,23 @@ export async function exportClosure(
   const linked =
     convenience === undefined ? undefined : await writeConvenienceLayer(target, convenience, { signal, compression });
   const maximum = (options.maxLayers ?? DEFAULT_MAXIMUM_LAYERS) - (linked === undefined ? 0 : 1);
-  const objects = new Map(closure.objects.map((object) => [object.info.path, object]));
   const infos = closure.objects.map(({ info }) => info);
   const groups = groupPaths(infos, layering, maximum);
-  const known = await KnownLayers.read(target, compression, { signal });
-  const onBytes = (bytes: number): void => options.onEvent?.({ type: "bytes", bytes });
-  const packer = await LayerPacker.open(target, closure.storeDirectory, { signal, compression, known, onBytes });
-
-  const alone = new Map<string, PackedLayer>();
-  const packAlone = async (group: readonly PathInfo[]): Promise<void> => {
-    const [info] = group as [PathInfo];
-    alone.set(info.path, await packer.alone(objects.get(info.path) as StoreObject));
-  };
-  const needsAll = options.wide !== undefined || options.pathArtifacts === true;
-  const single = needsAll ? infos.map((info) => [info]) : groups.filter((group) => group.length === 1);
-  await forEachParallel(single, PARALLEL_LAYERS, packAlone);
-  const layers: ImageLayer[] = [];
-  let packed = [...alone.values()].reduce((sum, layer) => sum + layer.packed, 0);
-  for (const group of groups) {
-    const [first] = group as [PathInfo];
-    const layer =
-      group.length === 1
-        ? (alone.get(first.path) as PackedLayer)
-        : await packer.together(group.map(({ path }) => objects.get(path) as StoreObject));
-    if (group.length > 1) packed += layer.packed;
-    layers.push({ ...layer, comment: group.length === 1 ? first.path : `${group.length} store paths` });
-    options.onEvent?.({ type: "layer", layer, paths: group.length });
-  }
+  const { alone, layers, packed } = await packGroups(target, closure, groups, options);
 
   const links: ImageLayer[] = linked === undefined ? [] : [{ ...linked, comment: "links to what was asked for" }];
   const config = { ...defaultConfig(convenience), ...defined(options.config), platform };
   const common = { closure, compression, config, annotations: options.annotations };
-  const narrow = {
-    ...common,
-    shape: layering === "per-path" ? "wide" : "narrow",
-    layers: [...layers, ...links],
-  } as const;
-  const image = await writeStoreImage(target, narrow, { signal });
+  const all = [...layers, ...links];
+  const shape = layering === "per-path" ? "wide" : "narrow";
+  const image = await writeStoreImage(target, { ...common, shape, layers: all }, { signal });
   const wideLayers = groups.flat().map(({ path }) => ({ ...(alone.get(path) as PackedLayer), comment: path }));
+  const second = { ...common, shape: "wide", layers: [...wideLayers, ...links] } as const;
+  const subject = options.wide === "referrer" ? image : undefined;
   const wide =
-    options.wide === undefined
-      ? undefined
-      : await writeStoreImage(
-          target,
-          {
-            ...common,
-            shape: "wide",
-            layers: [...wideLayers, ...links],
-            subject: options.wide === "referrer" ? image : undefined,
-          },
-          { signal },
-        );
-  const descriptor =
-    wide !== undefined && options.wide === "index"
-      ? await writeStoreIndex(target, image, wide, platform, { signal })
-      : image;
+    options.wide === undefined ? undefined : await writeStoreImage(target, { ...second, subject }, { signal });
+  const isIndex = wide !== undefined && options.wide === "index";
+  const descriptor = isIndex ? await writeStoreIndex(target, image, wide, platform, { signal }) : image;
   const artifacts =
     options.pathArtifacts === true
       ? await writeClosure(target, closure, alone, { compression, subject: descriptor }, { signal })
@@ -158,12 +120,59 @@ export async function exportClosure(
   return {
     descriptor,
     image,
-    layers: narrow.layers.map(({ descriptor, diffId }) => ({ descriptor, diffId })),
+    layers: all.map((layer) => ({ descriptor: layer.descriptor, diffId: layer.diffId })),
     ...(wide === undefined ? {} : { wide }),
     ...(artifacts === undefined ? {} : { closure: artifacts.index }),
     ...summary(closure, packed),
     tags,
   };
+}
+
+/** What {@link packGroups} made. */
+interface PackedGroups {
+  /** The layers of one path, by path: of those that are alone in their group, or of all where something needs them. */
+  readonly alone: ReadonlyMap<string, PackedLayer>;
+  /** One for each group. */
+  readonly layers: readonly ImageLayer[];
+  readonly packed: number;
+}
+
+/** Makes a layer of each group, and of each path where a wide image or manifests of the paths are made, too. */
+async function packGroups(
+  target: BuildTarget,
+  closure: Closure,
+  groups: readonly (readonly PathInfo[])[],
+  options: ExportOptions,
+): Promise<PackedGroups> {
+  const objects = new Map(closure.objects.map((object) => [object.info.path, object]));
+  const packer = await openPacker(target, closure, options);
+  const needsAll = options.wide !== undefined || options.pathArtifacts === true;
+  const single = needsAll ? closure.objects.map(({ info }) => [info]) : groups.filter((group) => group.length === 1);
+  const alone = new Map<string, PackedLayer>();
+  await forEachParallel(single.flat(), PARALLEL_LAYERS, async ({ path }) => {
+    alone.set(path, await packer.alone(objects.get(path) as StoreObject));
+  });
+  const layers: ImageLayer[] = [];
+  let packed = [...alone.values()].reduce((sum, layer) => sum + layer.packed, 0);
+  for (const group of groups) {
+    const [first] = group as [PathInfo];
+    const isAlone = group.length === 1;
+    const layer = isAlone
+      ? (alone.get(first.path) as PackedLayer)
+      : await packer.together(group.map(({ path }) => objects.get(path) as StoreObject));
+    if (!isAlone) packed += layer.packed;
+    layers.push({ ...layer, comment: isAlone ? first.path : `${group.length} store paths` });
+    options.onEvent?.({ type: "layer", layer, paths: group.length });
+  }
+  return { alone, layers, packed };
+}
+
+/** What makes layers, knowing what the target has. */
+async function openPacker(target: BuildTarget, closure: Closure, options: ClosureOptions): Promise<LayerPacker> {
+  const { signal, compression = "gzip" } = options;
+  const known = await KnownLayers.read(target, compression, { signal });
+  const onBytes = (bytes: number): void => options.onEvent?.({ type: "bytes", bytes });
+  return LayerPacker.open(target, closure.storeDirectory, { signal, compression, known, onBytes });
 }
 
 /** What {@link importClosure} made. */
@@ -180,9 +189,7 @@ export async function importClosure(
 ): Promise<ImportResult> {
   const { signal, compression = "gzip" } = options;
   await checkSignatures(closure, options.trustedKeys);
-  const known = await KnownLayers.read(target, compression, { signal });
-  const onBytes = (bytes: number): void => options.onEvent?.({ type: "bytes", bytes });
-  const packer = await LayerPacker.open(target, closure.storeDirectory, { signal, compression, known, onBytes });
+  const packer = await openPacker(target, closure, options);
   const alone = new Map<string, PackedLayer>();
   await forEachParallel(closure.objects, PARALLEL_LAYERS, async (object) => {
     const layer = await packer.alone(object);

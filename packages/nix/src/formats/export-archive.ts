@@ -1,6 +1,6 @@
-import { ByteReader, type Bytes, Hasher, OciError } from "@stowage/layout";
+import { ByteReader, type Bytes, OciError } from "@stowage/layout";
 import { narString, narStrings, readNarFrom, Tokens } from "./nar-reader.js";
-import { type NarDigest, NarEncoder, writeNar } from "./nar-writer.js";
+import { hashNar, writeNar } from "./nar-writer.js";
 import { baseName, baseNames, type PartialPathInfo, type PathInfo } from "./path-info.js";
 import { parseStorePath } from "./store-path.js";
 import { topologicalOrder } from "./topological-order.js";
@@ -35,7 +35,7 @@ export async function* readExport(
       if (more === 0) break;
       if (more !== 1) throw tokens.invalid("no path begins where one should");
       const offset = input.position;
-      const nar = await hashWhileReading(readNarFrom(input, what), what);
+      const nar = await hashNar(readNarFrom(input, what), what);
       if ((await tokens.size()) !== MAGIC) throw tokens.invalid("nothing is said of a path");
       yield { ...(await readInfo(tokens)), ...nar, offset };
     }
@@ -63,22 +63,6 @@ async function readInfo(tokens: Tokens): Promise<PartialPathInfo> {
     ...(deriver === "" ? {} : { deriver: baseName(deriver, storeDirectory, what) }),
     signatures: [],
   };
-}
-
-async function hashWhileReading(tree: Tree, what: string): Promise<NarDigest> {
-  const hasher = new Hasher();
-  let narSize = 0;
-  const update = (chunk: Uint8Array): void => {
-    hasher.update(chunk);
-    narSize += chunk.byteLength;
-  };
-  const encoder = new NarEncoder(what);
-  for await (const entry of tree) {
-    update(encoder.begin(entry));
-    if (entry.type === "file") for await (const chunk of entry.body) update(chunk);
-  }
-  update(encoder.end());
-  return { narHash: hasher.digest(), narSize };
 }
 
 /** The tree of a path at its {@link ExportedPath.offset}, from bytes that begin there. */
