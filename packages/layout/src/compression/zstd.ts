@@ -31,7 +31,12 @@ export async function* unzstd(
     .createZstdDecompress;
   try {
     if (create === undefined) yield* withFzstd(frames(bytes, what, options));
-    else yield* through(contents(frames(bytes, what, options)), create({ chunkSize: CHUNK }), options);
+    else {
+      const parts = contents(frames(bytes, what, options));
+      // Without a frame there is no content, and for Node's decompressor an end that came too early.
+      const first = await parts.next();
+      if (first.done !== true) yield* through(withFirst(first.value, parts), create({ chunkSize: CHUNK }), options);
+    }
   } catch (error) {
     options.signal?.throwIfAborted();
     if (isOciError(error) || !isZstdError(error)) throw error;
@@ -97,6 +102,14 @@ function windowSize(rest: Buffer, single: boolean, sizeBytes: number): number {
 
 async function* contents(parts: AsyncIterable<FramePart>): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const { bytes } of parts) yield bytes;
+}
+
+async function* withFirst(
+  first: Uint8Array,
+  rest: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  yield first;
+  yield* rest;
 }
 
 async function* withFzstd(parts: AsyncIterable<FramePart>): AsyncGenerator<Uint8Array, void, undefined> {

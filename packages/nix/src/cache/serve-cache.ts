@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { systemError } from "@stowage/layout";
+import { isOciError, systemError } from "@stowage/layout";
 import type { BinaryCache, CacheFile } from "./binary-cache.js";
 
 /** The options of {@link serveCache}. */
@@ -96,7 +96,8 @@ async function answer(
       else await send(file, method, response);
     }
   } catch (error) {
-    if (!gone.signal.aborted) options.onError?.(error, `${method} ${path}`);
+    // The response of a failed NAR is closed by the failure itself.
+    if (isOciError(error) || !gone.signal.aborted) options.onError?.(error, `${method} ${path}`);
     if (response.headersSent) response.destroy();
     else end(500);
   }

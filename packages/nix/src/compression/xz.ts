@@ -11,7 +11,8 @@ export async function* unxz(
 ): AsyncGenerator<Uint8Array, void, undefined> {
   // Half of what this package takes to load, and most of what is read is no xz.
   const { default: xz } = await import("xz-decompress");
-  const stream = new xz.XzReadableStream(compressed(bytes, signal));
+  const chunks = Symbol.asyncIterator in bytes ? bytes[Symbol.asyncIterator]() : bytes[Symbol.iterator]();
+  const stream = new xz.XzReadableStream(compressed(chunks, signal));
   const reader = stream.getReader();
   let ended = false;
   try {
@@ -26,13 +27,16 @@ export async function* unxz(
     if (isOciError(error)) throw error;
     throw new OciError("INVALID", `${what} is not readable xz: ${(error as Error).message}`, { cause: error });
   } finally {
-    // What is given up has to let the next one go ahead.
-    if (!ended) await reader.cancel();
+    // What is given up has to let the next one go ahead. Where all was decompressed, though not yet read, it has done so, and complains.
+    if (!ended) await reader.cancel().catch(() => {});
+    await chunks.return?.();
   }
 }
 
-function compressed(bytes: Bytes, signal: AbortSignal | undefined): ReadableStream<Uint8Array> {
-  const chunks = Symbol.asyncIterator in bytes ? bytes[Symbol.asyncIterator]() : bytes[Symbol.iterator]();
+function compressed(
+  chunks: AsyncIterator<Uint8Array> | Iterator<Uint8Array>,
+  signal: AbortSignal | undefined,
+): ReadableStream<Uint8Array> {
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -41,9 +45,6 @@ function compressed(bytes: Bytes, signal: AbortSignal | undefined): ReadableStre
         if (next.done === true) controller.close();
         else if (next.value.byteLength > 0) controller.enqueue(next.value);
         else await this.pull?.(controller);
-      },
-      async cancel() {
-        await chunks.return?.();
       },
     },
     { highWaterMark: 0 },
