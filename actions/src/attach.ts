@@ -1,14 +1,12 @@
-import { statSync } from "node:fs";
 import {
-  type AttachedFile,
   type AttachOptions,
   type AttachResult,
   annotationKeys,
   attach,
   createdAt,
-  isMediaType,
   type Location,
   type Platform,
+  parseAttachedFile,
   selectPlatform,
 } from "@stowage/layout";
 import { resolveLocation, withTarget } from "@stowage/registry";
@@ -53,7 +51,7 @@ function readInputs(): AttachInputs {
     subject,
     platform: platform("platform"),
     options: {
-      files: lines("files").map(fileOf),
+      files: lines("files").map(parseAttachedFile),
       artifactType: text("artifact-type"),
       annotations: annotations("annotations"),
       created: parsed("created", () => createdAt(text("created"))),
@@ -61,15 +59,6 @@ function readInputs(): AttachInputs {
     },
     summary: flag("summary", true),
   };
-}
-
-/** `FILE[:MEDIATYPE]`. A name that holds a colon and exists is a name. */
-function fileOf(value: string): AttachedFile {
-  const colon = value.lastIndexOf(":");
-  const mediaType = value.slice(colon + 1);
-  const exists = statSync(value, { throwIfNoEntry: false }) !== undefined;
-  if (exists || colon < 1 || !isMediaType(mediaType)) return { path: value };
-  return { path: value.slice(0, colon), mediaType };
 }
 
 async function report(result: AttachResult, location: Location, summary: boolean): Promise<void> {

@@ -1,44 +1,71 @@
+import { readFileSync } from "node:fs";
 import {
+  type ArtifactBuildResult,
   type BaseImage,
+  type BuildArtifactOptions,
   type BuildDestination,
   type BuildOptions,
   type BuildResult,
+  build,
+  buildArtifact,
+  buildIndex,
   buildInto,
   compressions,
+  type IndexBuildResult,
+  parseFileList,
+  parseHealthcheck,
   parseMapping,
 } from "@stowage/image";
-import { createdAt, formatLocation, formatPlatform, type Location } from "@stowage/layout";
+import {
+  createdAt,
+  formatLocation,
+  formatPlatform,
+  type Location,
+  type Platform,
+  parseAttachedFile,
+  parsePlatform,
+  systemError,
+} from "@stowage/layout";
 import { type OpenOptions, resolveLocation, withSource, withTarget } from "@stowage/registry";
 import {
-  annotations,
   argv,
   atLeastOne,
   choice,
   flag,
   InputError,
+  leveledAnnotations,
   lines,
   names,
   pairs,
   parsed,
   text,
+  whole,
 } from "./inputs.js";
-import { locationOf, platform, registries } from "./locations.js";
+import { locationOf, registries } from "./locations.js";
 import { count, formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
 import { run } from "./run.js";
 import { writeSummary } from "./summary.js";
+
+type Built = BuildResult | IndexBuildResult | ArtifactBuildResult;
 
 await run("build", async ({ signal }) => {
   const inputs = readInputs();
   const reach = registries(signal);
   try {
     const result = await withBase(inputs.base, reach.open, (base) =>
-      buildInto(destinations(inputs, reach.open), {
-        ...inputs.options,
-        base,
-        signal,
-        scratch: process.env.RUNNER_TEMP || undefined,
-      }),
+      buildInto<Built>(
+        destinations(inputs, reach.open),
+        (target, { tags }) => {
+          const { artifact, platforms, options } = inputs;
+          if (artifact !== undefined) return buildArtifact(target, { ...artifact, tags, signal });
+          const [platform] = platforms;
+          return platform !== undefined && (platforms.length > 1 || inputs.index)
+            ? buildIndex(target, { ...options, platforms: [platform, ...platforms.slice(1)], base, tags, signal })
+            : build(target, { ...options, platform, base, tags, signal });
+        },
+        { signal, scratch: process.env.RUNNER_TEMP || undefined },
+      ),
     );
     await report(result, inputs);
   } finally {
@@ -50,12 +77,15 @@ interface BuildInputs {
   readonly targets: readonly [Location, ...Location[]];
   readonly tags: readonly string[];
   readonly base: Location | undefined;
+  readonly platforms: readonly Platform[];
+  readonly index: boolean;
   readonly options: BuildOptions;
+  /** Where an artifact is to be made. */
+  readonly artifact: BuildArtifactOptions | undefined;
   readonly summary: boolean;
 }
 
 function readInputs(): BuildInputs {
-  const created = parsed("created", () => createdAt(text("created")));
   const base = text("base");
   const [first, ...others] = atLeastOne("target", lines("target"));
   const targets = [locationOf("target", first), ...others.map((value) => locationOf("target", value))] as const;
@@ -65,25 +95,81 @@ function readInputs(): BuildInputs {
       hint: "Name a layout first in target, or a target for each tag.",
     });
   }
-  const options: BuildOptions = {
-    files: lines("files").map((value) => parsed("files", () => parseMapping(value))),
-    layers: lines("layer").map((tar) => ({ tar })),
-    cwd: text("directory"),
-    ignore: lines("ignore"),
-    platform: platform("platform"),
-    annotations: annotations("annotations"),
-    created: created === undefined ? undefined : new Date(created),
-    compression: choice("compression", compressions),
-    modes: flag("keep-modes", false) ? "exact" : "normal",
-    ...configInputs(),
-  };
+  const platforms = names("platform").map((value) => parsed("platform", () => parsePlatform(value)));
+  const index = flag("index", false);
+  if (index && platforms.length === 0) throw new InputError("platform", "an index needs to know what its image is for");
+  const files = [...lines("files"), ...listed("files-from")];
+  const artifactType = text("artifact-type");
+  const config = text("config");
+  const isArtifact = (artifactType ?? config) !== undefined;
+  const isIndex = index || platforms.length > 1;
+  // docker/metadata-action writes levels for whatever may be built.
+  const annotations = leveledAnnotations("annotations").filter(({ level }) => isIndex || !level.startsWith("index"));
+  const dataMax = whole("data-max");
+  const options = imageInputs(isArtifact ? [] : files);
   return {
     targets,
     tags,
     base: base === undefined ? undefined : locationOf("base", base),
-    options,
+    platforms,
+    index,
+    options: { ...options, annotations, dataMax },
+    artifact: isArtifact
+      ? {
+          files: files.map(parseAttachedFile),
+          artifactType,
+          config: config === undefined ? undefined : parseAttachedFile(config),
+          annotations,
+          dataMax,
+        }
+      : undefined,
     summary: flag("summary", true),
   };
+}
+
+/** What the image is made of. */
+function imageInputs(files: readonly string[]): BuildOptions {
+  const created = parsed("created", () => createdAt(text("created")));
+  const [createdBy, comment, author] = [text("created-by"), text("comment"), text("author")];
+  return {
+    files: files.map((value) => parsed("files", () => parseMapping(value))),
+    layers: lines("layer"),
+    split: flag("split-layers", false),
+    cwd: text("directory"),
+    ignore: [...listed("ignore-file"), ...lines("ignore")],
+    created: created === undefined ? undefined : new Date(created),
+    history: {
+      ...(createdBy === undefined ? {} : { created_by: createdBy }),
+      ...(author === undefined ? {} : { author }),
+      ...(comment === undefined ? {} : { comment }),
+    },
+    compression: choice("compression", compressions),
+    level: whole("compression-level"),
+    modes: flag("keep-modes", false) ? "exact" : "normal",
+    xattrs: flag("keep-xattrs", false),
+    ...ownerInput(),
+    author,
+    ...configInputs(),
+  };
+}
+
+function ownerInput(): Pick<BuildOptions, "uid" | "gid"> {
+  const owner = text("owner");
+  if (owner === undefined) return {};
+  const match = /^([0-9]{1,10}):([0-9]{1,10})$/.exec(owner);
+  if (match === null) throw new InputError("owner", `${JSON.stringify(owner)} is not UID:GID`);
+  return { uid: Number(match[1]), gid: Number(match[2]) };
+}
+
+/** The lines of the file that an input names. */
+function listed(input: string): readonly string[] {
+  const path = text(input);
+  if (path === undefined) return [];
+  try {
+    return parseFileList(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw systemError(error, `cannot read ${path}`);
+  }
 }
 
 /** What the image runs, and how. */
@@ -98,6 +184,15 @@ function configInputs(): Partial<BuildOptions> {
     exposedPorts: lines("expose"),
     volumes: lines("volume"),
     stopSignal: text("stop-signal"),
+    healthcheck: parsed("healthcheck", () =>
+      parseHealthcheck({
+        test: text("healthcheck")?.startsWith("[") === true ? [text("healthcheck") ?? ""] : lines("healthcheck"),
+        interval: text("health-interval"),
+        timeout: text("health-timeout"),
+        startPeriod: text("health-start-period"),
+        retries: text("health-retries"),
+      }),
+    ),
   };
 }
 
@@ -133,9 +228,10 @@ function tagOf(location: Location): string[] {
   return tag === undefined ? [] : [tag];
 }
 
-async function report(result: BuildResult, { targets, tags, summary }: BuildInputs): Promise<void> {
+async function report(result: Built, { targets, tags, summary }: BuildInputs): Promise<void> {
   const { descriptor } = result;
-  const system = formatPlatform(result.platform);
+  const images = "images" in result ? result.images : "platform" in result ? [result] : [];
+  const system = images.map(({ platform }) => formatPlatform(platform)).join(",");
   const [first] = targets;
   const references = targets.map((target) => pinned(target, descriptor));
   setOutputs({
@@ -146,20 +242,30 @@ async function report(result: BuildResult, { targets, tags, summary }: BuildInpu
     layout: first.kind === "layout" ? first.path : "",
     platform: system,
   });
-  const size = result.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
-  const layers = `${count(result.layers.length, "layer")}, ${formatSize(size)}`;
-  for (const target of targets) info(`built ${formatLocation(target)} ${system} ${descriptor.digest} (${layers})`);
+  const blobs =
+    "files" in result ? result.files : images.flatMap(({ layers }) => layers.map((layer) => layer.descriptor));
+  const size = blobs.reduce((sum, blob) => sum + blob.size, 0);
+  const what = "files" in result ? result.artifactType : system;
+  const content = `${count(blobs.length, "files" in result ? "file" : "layer")}, ${formatSize(size)}`;
+  for (const target of targets) info(`built ${formatLocation(target)} ${what} ${descriptor.digest} (${content})`);
   if (!summary) return;
   await writeSummary({
-    heading: "Image built",
-    columns: ["Target", "Tags", "Platform", "Digest", "Size", "Layers"],
+    heading: "files" in result ? "Artifact built" : "Image built",
+    columns: [
+      "Target",
+      "Tags",
+      "files" in result ? "Type" : "Platform",
+      "Digest",
+      "Size",
+      "files" in result ? "Files" : "Layers",
+    ],
     rows: targets.map((target, index) => [
       formatLocation(target),
       [...tagOf(target), ...(index === 0 ? tags : [])].join(", "),
-      system,
+      what,
       descriptor.digest,
       formatSize(size),
-      String(result.layers.length),
+      String(blobs.length),
     ]),
   });
 }

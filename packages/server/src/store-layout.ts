@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { isNamed, isRepository, type Layout, OciError, type Removable, refName } from "@stowage/layout";
 import type { Store } from "./store.js";
 import { splitName, TaggedTarget } from "./tagged-target.js";
@@ -25,18 +25,25 @@ export function layoutStore(layout: Layout, options: LayoutStoreOptions = {}): S
   const own = options.repository ?? repositoryNameOf(layout.path);
   if (!isRepository(own)) throw new OciError("INVALID", `${JSON.stringify(own)} is no repository name`);
   const promised = new Set<string>();
+  const open = new Map<string, TaggedTarget>();
   return {
     name: layout.name,
-    uploadsFile: join(layout.path, "ingest", "uploads.json"),
     async repository(name, { create = false } = {}) {
       if (create) remember(promised, name);
       if (name !== own && !promised.has(name) && !(await names(layout)).some((one) => belongsTo(one, name, own)))
         return undefined;
-      return new TaggedTarget(`${layout.name} ${name}`, layout, {
+      const known = open.get(name);
+      if (known !== undefined) return known;
+      const made = new TaggedTarget(`${layout.name} ${name}`, layout, {
         tagOf: (one) => (belongsTo(one, name, own) ? splitName(one).tag : undefined),
         nameOf: (tag) => (name === own ? tag : `${name}:${tag}`),
       });
+      if (open.size >= REMEMBERED_REPOSITORIES) open.clear();
+      open.set(name, made);
+      return made;
     },
+    uploads: async () => layout.uploads,
+    expireUploads: (idle) => layout.uploads.expire(idle),
     async *repositories() {
       const found = new Set<string>();
       for (const one of await names(layout)) {

@@ -1,6 +1,6 @@
 import {
   type Abortable,
-  type Bytes,
+  type BlobUploads,
   type Content,
   type Descriptor,
   type Digest,
@@ -8,8 +8,10 @@ import {
   isDigest,
   isNamed,
   isTag,
+  Layout,
   type LayoutIndex,
   OciError,
+  type OpenBlob,
   type Presence,
   type PushOptions,
   type ReferrersOptions,
@@ -17,7 +19,6 @@ import {
   refName,
   removeBlob,
   removeManifest,
-  type WriteOptions,
 } from "@stowage/layout";
 import type { Repository } from "./store.js";
 
@@ -35,11 +36,15 @@ export class TaggedTarget implements Repository {
   readonly closed = false;
   readonly #target: Removable;
   readonly #naming: Naming;
+  readonly stampOf: ((digest: Digest) => string | undefined) | undefined;
+  readonly openBlob: ((descriptor: Descriptor) => Promise<OpenBlob>) | undefined;
 
   constructor(name: string, target: Removable, naming: Naming) {
     this.name = name;
     this.#target = target;
     this.#naming = naming;
+    this.stampOf = target instanceof Layout ? (digest) => target.stampOf(digest) : undefined;
+    this.openBlob = target instanceof Layout ? (descriptor) => target.openBlob(descriptor) : undefined;
   }
 
   get origin(): Removable {
@@ -97,8 +102,8 @@ export class TaggedTarget implements Repository {
     return this.#target.push(content, options);
   }
 
-  write(bytes: Bytes, mediaType: string, options?: WriteOptions): Promise<Descriptor> {
-    return this.#target.write(bytes, mediaType, options);
+  get uploads(): BlobUploads {
+    return this.#target.uploads;
   }
 
   async #existing(tag: string, options: Abortable): Promise<string> {

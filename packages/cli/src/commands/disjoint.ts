@@ -1,6 +1,5 @@
 import {
   type AnnotateDisjointOptions,
-  type AnnotateReport,
   annotateDisjoint,
   collectStore,
   type DerivedImage,
@@ -12,7 +11,8 @@ import {
 } from "@stowage/image";
 import { formatLocation, formatPlatform } from "@stowage/layout";
 import { withTarget } from "@stowage/registry";
-import { type Context, defineCommand, defineGroup } from "../command.js";
+import { printChange } from "../change-report.js";
+import { type CommonOptions, type Context, defineCommand, defineGroup } from "../command.js";
 import {
   locationArgument,
   type OpenedRoot,
@@ -21,12 +21,12 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
-import { besideArchive, count, note, printJson, printLines, warnOfSize } from "../output.js";
+import { count, note, printJson, printLines, warnOfSize } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { durationArgument } from "../quantities.js";
 import { limitArguments, withLimitOptions } from "../unpack-options.js";
 import { tagFor } from "./copy.js";
-import { explainMutation, mutationLines } from "./mutate.js";
+import { mutationLines, mutationNotes } from "./mutate.js";
 
 const annotateCommand = defineCommand({
   command: "annotate <location> [target]",
@@ -87,16 +87,17 @@ const annotateCommand = defineCommand({
           onEvent: followCopy(progress),
         }),
       ).finally(() => progress.stop());
-      explainMutation(context, report);
       for (const { descriptor } of report.images) warnOfSize(context, descriptor);
-      printAnnotated(
-        besideArchive(context, [target]),
-        report,
-        `${formatLocation(root.location)} -> ${formatLocation(target)}`,
-        args,
-      );
-      if (!report.derived.some(hasDeclared)) return 1;
-      return report.copy.failures.length > 0 ? 3 : 0;
+      const code = printChange(context, report, args, {
+        target,
+        notes: mutationNotes(report),
+        lines: [
+          `${formatLocation(root.location)} -> ${formatLocation(target)}`,
+          ...report.derived.flatMap(derivedLines),
+          ...mutationLines(report),
+        ],
+      });
+      return report.derived.some(hasDeclared) ? code : 1;
     });
   },
 });
@@ -178,16 +179,11 @@ export const disjointCommand = defineGroup({
   commands: [annotateCommand, verifyCommand, gcCommand],
 });
 
-interface OutputArguments {
-  readonly json: boolean;
-  readonly quiet: boolean;
-}
-
 async function dryRun(
   context: Context,
   { source, descriptor }: OpenedRoot,
   options: AnnotateDisjointOptions,
-  args: OutputArguments,
+  args: CommonOptions,
 ): Promise<0 | 1> {
   const derived = await deriveImage(source, descriptor, options);
   if (args.json) printJson(context, { derived: [derived], dryRun: true });
@@ -197,12 +193,6 @@ async function dryRun(
 
 function hasDeclared({ layers }: DerivedImage): boolean {
   return layers.some(({ paths }) => paths !== undefined);
-}
-
-function printAnnotated(context: Context, report: AnnotateReport, title: string, args: OutputArguments): void {
-  if (args.json) printJson(context, report);
-  else if (args.quiet) printLines(context, [report.descriptor.digest]);
-  else printLines(context, [title, ...report.derived.flatMap(derivedLines), ...mutationLines(report)]);
 }
 
 function derivedLines({ platform, layers, conflicts, more }: DerivedImage): string[] {

@@ -3,7 +3,6 @@ import {
   type ConfigEdits,
   type ConfigMember,
   configMembers,
-  type Healthcheck,
   type MutateReport,
   mutate,
   type Rebase,
@@ -11,8 +10,9 @@ import {
 import { createdAt, formatLocation, formatPlatform, type Target } from "@stowage/layout";
 import { type OpenOptions, withTarget } from "@stowage/registry";
 import type { Argv } from "yargs";
-import { type Context, defineCommand, parsed, UsageError } from "../command.js";
-import { argv, type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
+import { newDigestLines, printChange } from "../change-report.js";
+import { defineCommand, parsed, UsageError } from "../command.js";
+import { type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
 import { layerArguments, withLayerOptions } from "../layer-options.js";
 import {
   locationArgument,
@@ -22,9 +22,7 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
-import { besideArchive, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
-import { countArgument, durationArgument } from "../quantities.js";
 import { limitArguments, withLimitOptions } from "../unpack-options.js";
 import { withBase } from "./build.js";
 import { reportLines, tagFor } from "./copy.js";
@@ -106,13 +104,11 @@ export const mutateCommand = defineCommand({
       const report = await withRebase(args.rebase, open, (rebase) =>
         withTarget(target, open, (destination) => work(destination, rebase)),
       ).finally(() => progress.stop());
-      explainMutation(context, report);
-      const beside = besideArchive(context, [target]);
-      if (args.json) printJson(beside, report);
-      else if (args.quiet) printLines(beside, [report.descriptor.digest]);
-      else
-        printLines(beside, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...mutationLines(report)]);
-      return report.copy.failures.length > 0 ? 3 : 0;
+      return printChange(context, report, args, {
+        target,
+        notes: mutationNotes(report),
+        lines: [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...mutationLines(report)],
+      });
     });
   },
 });
@@ -130,13 +126,7 @@ function withRebase<T>(
 }
 
 interface EditArguments extends ConfigArguments {
-  readonly author: string | undefined;
   readonly created: string | undefined;
-  readonly healthcheck: string[] | undefined;
-  readonly "health-interval": string | undefined;
-  readonly "health-timeout": string | undefined;
-  readonly "health-start-period": string | undefined;
-  readonly "health-retries": string | undefined;
   readonly clear: ConfigMember[] | undefined;
   readonly "remove-label": string[] | undefined;
   readonly "remove-env": string[] | undefined;
@@ -148,16 +138,7 @@ function withEditOptions<T>(yargs: Argv<T>) {
   const text = { type: "string", requiresArg: true } as const;
   const texts = { ...text, array: true } as const;
   return yargs
-    .option("author", { ...text, describe: "Who made the image" })
     .option("created", { ...text, describe: "The time of creation, RFC 3339 or seconds or now" })
-    .option("healthcheck", {
-      ...texts,
-      describe: "The program that tells whether the container is well, as --cmd has it; a line for a shell; or none",
-    })
-    .option("health-interval", { ...text, describe: "Time between two checks: 30s, 5m" })
-    .option("health-timeout", { ...text, describe: "Time a check may take" })
-    .option("health-start-period", { ...text, describe: "Time in which failed checks do not count" })
-    .option("health-retries", { ...text, describe: "Failed checks after which the container is not well" })
     .option("remove-label", { ...texts, describe: "Take this label away" })
     .option("remove-env", { ...texts, describe: "Take the variable of this NAME away" })
     .option("remove-port", { ...texts, describe: "Take this PORT[/tcp|udp] away" })
@@ -166,12 +147,9 @@ function withEditOptions<T>(yargs: Argv<T>) {
 }
 
 function editArguments(args: EditArguments): ConfigEdits {
-  const healthcheck = healthcheckArgument(args);
   return {
     ...configArguments(args),
-    author: args.author,
     created: args.created === undefined ? undefined : parsed(() => createdAt(args.created)),
-    ...(healthcheck === undefined ? {} : { healthcheck }),
     clear: args.clear,
     removeLabels: args["remove-label"],
     removeEnv: args["remove-env"],
@@ -180,45 +158,12 @@ function editArguments(args: EditArguments): ConfigEdits {
   };
 }
 
-function healthcheckArgument(args: EditArguments): Healthcheck | undefined {
-  const test = args.healthcheck === undefined ? undefined : healthTest(args.healthcheck);
-  const interval = nanoseconds("health-interval", args["health-interval"]);
-  const timeout = nanoseconds("health-timeout", args["health-timeout"]);
-  const startPeriod = nanoseconds("health-start-period", args["health-start-period"]);
-  const retries = countArgument("health-retries", args["health-retries"]);
-  const result: Healthcheck = {
-    ...(test === undefined ? {} : { Test: test }),
-    ...(interval === undefined ? {} : { Interval: interval }),
-    ...(timeout === undefined ? {} : { Timeout: timeout }),
-    ...(startPeriod === undefined ? {} : { StartPeriod: startPeriod }),
-    ...(retries === undefined ? {} : { Retries: retries }),
-  };
-  return Object.keys(result).length === 0 ? undefined : result;
-}
-
-/** One text that is no JSON array is a line for a shell, as in a Dockerfile. */
-function healthTest(texts: readonly string[]): readonly string[] {
-  const [first] = texts;
-  if (texts.length === 1 && first === "none") return ["NONE"];
-  if (texts.length === 1 && first?.startsWith("[") !== true) return ["CMD-SHELL", first ?? ""];
-  return ["CMD", ...argv("healthcheck", texts)];
-}
-
-function nanoseconds(option: string, text: string | undefined): number | undefined {
-  const milliseconds = durationArgument(option, text);
-  if (milliseconds === undefined) return undefined;
-  const result = Math.round(milliseconds * 1e6);
-  if (Number.isSafeInteger(result)) return result;
-  throw new UsageError(`--${option} ${text} is too long`);
-}
-
 /** What did not come along, and why. */
-export function explainMutation(context: Context, { copy, left, attestations }: MutateReport): void {
-  for (const { path, error } of copy.failures)
-    note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
-  for (const { digest } of left) note(context, `the referrer ${digest} stays with the old digest`);
-  for (const { digest } of attestations)
-    note(context, `the attestation ${digest} is about the old digest and is left out`);
+export function mutationNotes({ left, attestations }: MutateReport): string[] {
+  return [
+    ...left.map(({ digest }) => `the referrer ${digest} stays with the old digest`),
+    ...attestations.map(({ digest }) => `the attestation ${digest} is about the old digest and is left out`),
+  ];
 }
 
 /** What has another digest now. */
@@ -226,18 +171,12 @@ export function mutationLines({ before, descriptor, images, copy }: MutateReport
   if (before.digest === descriptor.digest) return ["  nothing changed; the digest stays", ...reportLines(copy)];
   const isIndex = !images.some((image) => image.descriptor.digest === descriptor.digest);
   return [
-    `  NEW DIGEST${isIndex ? " of the index" : ""}:`,
-    ...wasAndIs(before.digest, descriptor.digest),
+    ...newDigestLines(isIndex ? " of the index" : "", before, descriptor),
     ...(isIndex
-      ? images.flatMap((image) => [
-          `  NEW DIGEST for ${formatPlatform(image.platform)}:`,
-          ...wasAndIs(image.before.digest, image.descriptor.digest),
-        ])
+      ? images.flatMap((image) =>
+          newDigestLines(` for ${formatPlatform(image.platform)}`, image.before, image.descriptor),
+        )
       : []),
     ...reportLines(copy),
   ];
-}
-
-function wasAndIs(was: string, is: string): string[] {
-  return [`    was ${was}`, `    is  ${is}`];
 }

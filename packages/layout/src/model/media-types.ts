@@ -70,6 +70,8 @@ export const annotationKeys = {
   containerdName: "io.containerd.image.name",
   /** On an index from which platforms were left out: the digest it had with all of them. */
   filteredFrom: "dev.stowage.index.filtered-from",
+  /** On the index.json of an archive for docker load: the digest of an index of the entries it does not show to loaders. */
+  archiveEntries: "dev.stowage.archive.entries",
   /** On a layer: the paths it alone owns. docs/disjoint-layers.md. */
   disjointPaths: "dev.stowage.disjoint.paths",
   /** On a layer: nobody is to change what is at those paths. */

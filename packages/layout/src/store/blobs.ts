@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { type FileHandle, lstat, open, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Bytes } from "../content.js";
+import type { Abortable, Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, digestAlgorithm, digestEncoded, Hasher, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
@@ -9,13 +9,15 @@ import { damaged, verified } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { type Cloned, cloneFile } from "./clone.js";
 import { makeDirectory, openRegularFile, readAtOnce, readChunks, removeFile, replaceFile } from "./files.js";
+import { gzipDigests } from "./gzip-digests.js";
 import { type HashOptions, hashFile } from "./hash-threads.js";
 import { checkArrived, fetchPartially, WORTH_KEEPING } from "./partial-blob.js";
 import { processMark } from "./process.js";
+import { type OpenBlob, VerifiedBlobs } from "./verified-blobs.js";
 import { writeStream } from "./write-stream.js";
 
 /** After this time, in ms, a blob that a writer counts on is marked as used anew. Far below any sensible grace time of a collection. */
-const REFRESH_AFTER = 60_000;
+export const REFRESH_AFTER = 60_000;
 
 /** The largest blob that is read without giving way, in bytes. */
 const SMALL = 16 * 1024;
@@ -24,6 +26,10 @@ function isContentOf(bytes: Uint8Array, digest: Digest): boolean {
   const hasher = Hasher.for(digest);
   hasher.update(bytes);
   return hasher.digest() === digest;
+}
+
+function wrongSize({ digest, size: declared }: Descriptor, path: string, size: number): OciError {
+  return new OciError("MISMATCH", `${digest} at ${path} has ${size} bytes; its descriptor says ${declared}`);
 }
 
 /** What storing a blob may be told, and may tell. */
@@ -44,6 +50,7 @@ export class BlobDirectory {
   /** The directory of the layout. */
   readonly root: string;
   readonly #allowed: AllowedRoots;
+  readonly #verified = new VerifiedBlobs();
   readonly #running = new Map<Digest, { readonly size: number; readonly work: Promise<void> }>();
 
   constructor(root: string, allowed = new AllowedRoots()) {
@@ -124,11 +131,7 @@ export class BlobDirectory {
     const path = await this.#allowed.follow(this.path(descriptor.digest));
     const { handle, size } = await openRegularFile(path);
     try {
-      if (size !== descriptor.size)
-        throw new OciError(
-          "MISMATCH",
-          `${descriptor.digest} at ${path} has ${size} bytes; its descriptor says ${descriptor.size}`,
-        );
+      if (size !== descriptor.size) throw wrongSize(descriptor, path, size);
       const chunks = readChunks(handle, from, signal, size);
       yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
@@ -137,16 +140,61 @@ export class BlobDirectory {
     }
   }
 
+  /**
+   * Opens a blob for somebody who reads it as it suits them. That it has its digest is found out by another thread meanwhile, and
+   * once as long as the file stays the same. Fails as {@link read} does, but for a wrong digest.
+   */
+  async open(descriptor: Descriptor): Promise<OpenBlob> {
+    const path = await this.#allowed.follow(this.path(descriptor.digest));
+    const { handle, size } = await openRegularFile(path);
+    if (size !== descriptor.size) {
+      await handle.close();
+      throw wrongSize(descriptor, path, size);
+    }
+    const checked = this.#verified.check(descriptor.digest, handle, () => this.check(descriptor, {}));
+    checked.catch(() => {});
+    return {
+      readInto: async (buffer, offset) => (await handle.read(buffer, 0, buffer.byteLength, offset)).bytesRead,
+      verified: () => checked,
+      // The stamp of the file may still be looked at.
+      close: () =>
+        checked.then(
+          () => handle.close(),
+          () => handle.close(),
+        ),
+    };
+  }
+
   /** As reading all of it with {@link read}, with the hash taken by another thread. */
-  async check({ digest, size: declared }: Descriptor, options: HashOptions): Promise<void> {
+  async check(descriptor: Descriptor, options: HashOptions): Promise<void> {
+    const { digest } = descriptor;
     const path = await this.#allowed.follow(this.path(digest));
     const { handle, size } = await openRegularFile(path);
     try {
-      if (size !== declared)
-        throw new OciError("MISMATCH", `${digest} at ${path} has ${size} bytes; its descriptor says ${declared}`);
+      if (size !== descriptor.size) throw wrongSize(descriptor, path, size);
       const hasher = Hasher.for(digest);
       const found = `${hasher.algorithm}:${await hashFile(handle.fd, hasher.algorithm, options)}`;
       if (found !== digest) throw damaged(`${digest} at ${path}`, found);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** True where the blob is whole and decompresses to these many bytes of this sha256 digest. Another thread does the work. */
+  async isGzipOf(
+    { digest, size }: Descriptor,
+    content: { readonly diffId: Digest; readonly size: number },
+    options: Abortable,
+  ): Promise<boolean> {
+    const { handle, size: found } = await openRegularFile(await this.#allowed.follow(this.path(digest)));
+    try {
+      if (found !== size) return false;
+      const digests = await gzipDigests(handle.fd, content.size, options);
+      return (
+        digests?.size === content.size &&
+        `sha256:${digests.file}` === digest &&
+        `sha256:${digests.content}` === content.diffId
+      );
     } finally {
       await handle.close();
     }
@@ -163,7 +211,7 @@ export class BlobDirectory {
       if ((await cloneFile(from, temporary, ways)) === undefined) return false;
       const { handle, size } = await openRegularFile(temporary);
       for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
-      await this.#commit(temporary, descriptor.digest);
+      await this.place(temporary, descriptor.digest);
       // Renaming one name of a file over another name of it does nothing at all.
       await removeFile(temporary);
       return true;
@@ -181,7 +229,7 @@ export class BlobDirectory {
     try {
       const size = await this.#fill(temporary, bytes, hasher, Number.MAX_SAFE_INTEGER, options);
       const digest = hasher.digest();
-      await this.#commit(temporary, digest);
+      await this.place(temporary, digest);
       return { digest, size };
     } catch (error) {
       await removeFile(temporary).catch(() => {});
@@ -216,7 +264,7 @@ export class BlobDirectory {
       const fetched = (offset: number): Bytes => (offset === 0 ? open() : openFrom(offset));
       try {
         const path = await fetchPartially(this.ingest, { descriptor, open: fetched }, options);
-        return await this.#commit(path, descriptor.digest);
+        return await this.place(path, descriptor.digest);
       } catch (error) {
         throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
       }
@@ -226,7 +274,7 @@ export class BlobDirectory {
       const hasher = Hasher.for(descriptor.digest);
       const size = await this.#fill(temporary, open(), hasher, descriptor.size, options);
       checkArrived(descriptor, size, hasher.digest());
-      await this.#commit(temporary, descriptor.digest);
+      await this.place(temporary, descriptor.digest);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
       throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
@@ -252,7 +300,8 @@ export class BlobDirectory {
     }
   }
 
-  async #commit(temporary: string, digest: Digest): Promise<void> {
+  /** Gives a file of `ingest` that is whole and verified its place under its digest. */
+  async place(temporary: string, digest: Digest): Promise<void> {
     const path = this.path(digest);
     try {
       await replaceFile(temporary, path);

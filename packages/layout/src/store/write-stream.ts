@@ -10,6 +10,8 @@ export interface WriteStreamOptions {
   readonly from?: number;
   /** The most bytes that the file may have then. */
   readonly limit: number;
+  /** How much is gathered for one write, in bytes. Twice as much may be on the way to the file. Default: 1 MiB. */
+  readonly chunkSize?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((count: number) => void) | undefined;
 }
@@ -21,14 +23,14 @@ export interface WriteStreamOptions {
 export async function writeStream(
   handle: FileHandle,
   bytes: Bytes,
-  hasher: Hasher,
+  hasher: Pick<Hasher, "update">,
   options: WriteStreamOptions,
 ): Promise<number> {
   let size = options.from ?? 0;
   // One write is under way while the next chunk is read and hashed.
   let writing: Promise<void> = Promise.resolve();
   try {
-    for await (const chunk of inLargeChunks(untilAborted(bytes, options.signal))) {
+    for await (const chunk of inLargeChunks(untilAborted(bytes, options.signal), options.chunkSize)) {
       const position = size;
       size += chunk.byteLength;
       if (size > options.limit)
