@@ -51,3 +51,4 @@ export type { Closure, ClosureParts, StoreObject } from "./sources/closure.js";
 export { readExportFile } from "./sources/export-file.js";
 export { readTree } from "./sources/read-tree.js";
 export { readGraphFile, readStore, type StoreOptions } from "./sources/store-directory.js";
+export { type VerifyStorePathsOptions, verifyStorePaths } from "./verify-store-paths.js";

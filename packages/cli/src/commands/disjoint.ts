@@ -10,6 +10,7 @@ import {
   verifyDisjoint,
 } from "@stowage/image";
 import { formatLocation, formatPlatform } from "@stowage/layout";
+import { verifyStorePaths } from "@stowage/nix";
 import { withTarget } from "@stowage/registry";
 import { printChange } from "../change-report.js";
 import { type CommonOptions, type Context, defineCommand, defineGroup } from "../command.js";
@@ -129,9 +130,11 @@ const verifyCommand = defineCommand({
         progress.advance(bytes);
       },
     };
-    const report = await withRoot(args.location, { open }, ({ source, descriptor }) =>
-      verifyDisjoint(source, descriptor, options),
-    ).finally(() => progress.stop());
+    const report = await withRoot(args.location, { open }, async ({ source, descriptor }) => {
+      const found = await verifyDisjoint(source, descriptor, options);
+      const ofStore = await verifyStorePaths(source, descriptor, options);
+      return { ...found, violations: [...found.violations, ...ofStore] };
+    }).finally(() => progress.stop());
     if (args.json) printJson(context, report);
     else printLines(context, verifiedLines(report, args.quiet));
     if (report.disjoint === 0)
