@@ -32,8 +32,8 @@ describe("stowage --help", () => {
 
   it.each([
     ["index", "create merge add remove list"],
-    ["disjoint", "annotate verify gc"],
     ["nix", "export import cache diff"],
+    ["disjoint", "annotate verify gc"],
   ])("%s --help names its commands, each with a page of its own", async (group, commands) => {
     const page = await stowage([group, "--help"]);
     expect(

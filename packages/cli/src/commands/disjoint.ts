@@ -10,10 +10,10 @@ import {
   verifyDisjoint,
 } from "@stowage/image";
 import { formatLocation, formatPlatform } from "@stowage/layout";
-import { verifyStorePaths } from "@stowage/nix";
+import { storePathProfile } from "@stowage/nix";
 import { withTarget } from "@stowage/registry";
 import { printChange } from "../change-report.js";
-import { type CommonOptions, type Context, defineCommand, defineGroup } from "../command.js";
+import { type Context, defineCommand, defineGroup } from "../command.js";
 import {
   locationArgument,
   type OpenedRoot,
@@ -22,12 +22,12 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
+import { mutationLines, mutationNotes } from "../mutation-report.js";
 import { count, note, printJson, printLines, warnOfSize } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { durationArgument } from "../quantities.js";
 import { limitArguments, withLimitOptions } from "../unpack-options.js";
 import { tagFor } from "./copy.js";
-import { mutationLines, mutationNotes } from "./mutate.js";
 
 const annotateCommand = defineCommand({
   command: "annotate <location> [target]",
@@ -125,16 +125,15 @@ const verifyCommand = defineCommand({
       ...limitArguments(args),
       signal: context.signal,
       platform: platformArgument(args.platform),
+      profiles: [storePathProfile()],
       onBytes: (bytes: number): void => {
         progress.expect(bytes);
         progress.advance(bytes);
       },
     };
-    const report = await withRoot(args.location, { open }, async ({ source, descriptor }) => {
-      const found = await verifyDisjoint(source, descriptor, options);
-      const ofStore = await verifyStorePaths(source, descriptor, options);
-      return { ...found, violations: [...found.violations, ...ofStore] };
-    }).finally(() => progress.stop());
+    const report = await withRoot(args.location, { open }, ({ source, descriptor }) =>
+      verifyDisjoint(source, descriptor, options),
+    ).finally(() => progress.stop());
     if (args.json) printJson(context, report);
     else printLines(context, verifiedLines(report, args.quiet));
     if (report.disjoint === 0)
@@ -182,11 +181,16 @@ export const disjointCommand = defineGroup({
   commands: [annotateCommand, verifyCommand, gcCommand],
 });
 
+interface OutputArguments {
+  readonly json: boolean;
+  readonly quiet: boolean;
+}
+
 async function dryRun(
   context: Context,
   { source, descriptor }: OpenedRoot,
   options: AnnotateDisjointOptions,
-  args: CommonOptions,
+  args: OutputArguments,
 ): Promise<0 | 1> {
   const derived = await deriveImage(source, descriptor, options);
   if (args.json) printJson(context, { derived: [derived], dryRun: true });
