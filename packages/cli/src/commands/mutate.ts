@@ -7,10 +7,10 @@ import {
   mutate,
   type Rebase,
 } from "@stowage/image";
-import { createdAt, formatLocation, formatPlatform, type Target } from "@stowage/layout";
+import { createdAt, formatLocation, type Target } from "@stowage/layout";
 import { type OpenOptions, withTarget } from "@stowage/registry";
 import type { Argv } from "yargs";
-import { newDigestLines, printChange } from "../change-report.js";
+import { printChange } from "../change-report.js";
 import { defineCommand, parsed, UsageError } from "../command.js";
 import { type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
 import { layerArguments, withLayerOptions } from "../layer-options.js";
@@ -22,10 +22,11 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
+import { mutationLines, mutationNotes } from "../mutation-report.js";
 import { followCopy, startProgress } from "../progress.js";
 import { limitArguments, withLimitOptions } from "../unpack-options.js";
 import { withBase } from "./build.js";
-import { reportLines, tagFor } from "./copy.js";
+import { tagFor } from "./copy.js";
 
 export const mutateCommand = defineCommand({
   command: "mutate <location>",
@@ -106,8 +107,8 @@ export const mutateCommand = defineCommand({
       ).finally(() => progress.stop());
       return printChange(context, report, args, {
         target,
-        notes: notes(report),
-        lines: [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...lines(report)],
+        notes: mutationNotes(report),
+        lines: [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...mutationLines(report)],
       });
     });
   },
@@ -156,26 +157,4 @@ function editArguments(args: EditArguments): ConfigEdits {
     removeExposedPorts: args["remove-port"],
     removeVolumes: args["remove-volume"],
   };
-}
-
-/** What did not come along, and why. */
-function notes({ left, attestations }: MutateReport): string[] {
-  return [
-    ...left.map(({ digest }) => `the referrer ${digest} stays with the old digest`),
-    ...attestations.map(({ digest }) => `the attestation ${digest} is about the old digest and is left out`),
-  ];
-}
-
-function lines({ before, descriptor, images, copy }: MutateReport): string[] {
-  if (before.digest === descriptor.digest) return ["  nothing changed; the digest stays", ...reportLines(copy)];
-  const isIndex = !images.some((image) => image.descriptor.digest === descriptor.digest);
-  return [
-    ...newDigestLines(isIndex ? " of the index" : "", before, descriptor),
-    ...(isIndex
-      ? images.flatMap((image) =>
-          newDigestLines(` for ${formatPlatform(image.platform)}`, image.before, image.descriptor),
-        )
-      : []),
-    ...reportLines(copy),
-  ];
 }
