@@ -33,7 +33,7 @@ const wrong: readonly [string, ActionName, Record<string, string>, string, RegEx
     "build",
     { target: "oci:o", compression: "zip" },
     "Wrong input",
-    /none of gzip, gzip-native, none/,
+    /none of gzip, gzip-native, zstd, none/,
   ],
   ["a command that is no JSON", "build", { target: "oci:o", cmd: '["a"' }, "Wrong input", /^input cmd: /],
   [
