@@ -27,7 +27,7 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
-import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
+import { besideArchive, count, formatSize, note, printJson, printLines, warnOfSize } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { referrersChoice, withReferrerOptions, withReferrersTarget } from "../referrer-options.js";
 import { transferOptions, uploadOptions, withTransferOptions } from "../transfer-options.js";
@@ -99,6 +99,7 @@ export const copyCommand = defineCommand({
         );
         return printReport(context, planned, args, `dry run: ${title}`);
       }
+      if (target.kind === "registry") warnOfSize(context, root.descriptor);
       const progress = startProgress(context, "copying", args.quiet || args.json);
       const rest = { ...options, tags, onEvent: followCopy(progress) };
       const report = await withTarget(target, open.target, (destination) =>
