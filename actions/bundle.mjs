@@ -1,5 +1,6 @@
 // Bundles the actions, with all they import, into dist/, or into the directory that is given: what a runner downloads is
 // what it runs. The same sources give the same bytes on every machine.
+import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,13 +9,23 @@ import { build } from "esbuild";
 const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(here);
 const directory = resolve(process.argv[2] ?? join(here, "dist"));
+const { version } = JSON.parse(readFileSync(join(root, "packages", "cli", "package.json"), "utf8"));
 
 const { outputFiles, metafile } = await build({
   absWorkingDir: root,
   entryPoints: {
-    build: "actions/src/build.ts",
     attach: "actions/src/attach.ts",
+    build: "actions/src/build.ts",
+    load: "actions/src/load.ts",
+    merge: "actions/src/merge.ts",
     publish: "actions/src/publish.ts",
+    serve: "actions/src/serve.ts",
+    setup: "actions/src/setup.ts",
+    sync: "actions/src/sync.ts",
+    // What serve leaves running.
+    "serve-process": "actions/src/serve-process.ts",
+    // What setup installs.
+    stowage: "packages/cli/bin/stowage.js",
     // The layers of build are compressed in worker threads, whose program is looked for under this name.
     "gzip-worker": "packages/image/src/gzip-worker.ts",
   },
@@ -33,7 +44,8 @@ const { outputFiles, metafile } = await build({
   banner: {
     js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);',
   },
-  plugins: [ownPackages(), withoutTokens(), undiciInPart()],
+  define: { STOWAGE_VERSION: JSON.stringify(version) },
+  plugins: [ownPackages(), commandLine(), withoutTokens(), undiciInPart(), proxyAlone()],
   metafile: true,
   write: false,
   logLevel: "warning",
@@ -41,10 +53,76 @@ const { outputFiles, metafile } = await build({
 
 mkdirSync(directory, { recursive: true });
 for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true });
-for (const { path, contents } of outputFiles) {
-  writeFileSync(join(directory, relative(join(root, "actions", "dist"), path)), contents);
-}
+const written = new Map(
+  outputFiles.map(({ path, contents }) => [relative(join(root, "actions", "dist"), path), contents]),
+);
+for (const [name, contents] of written) writeFileSync(join(directory, name), contents);
 writeFileSync(join(directory, "licenses.txt"), licences(bundled()));
+writeFileSync(join(directory, "tool.json"), `${JSON.stringify(tool(), null, 1)}\n`);
+
+/**
+ * The files of the command line as setup installs it: those that are beside this list by their SHA-256, and the text of the
+ * others.
+ */
+function tool() {
+  const needed = new Set();
+  const add = (name) => {
+    if (needed.has(name)) return;
+    needed.add(name);
+    for (const { path, external } of metafile.outputs[`actions/dist/${name}`].imports)
+      if (!external) add(path.slice("actions/dist/".length));
+  };
+  add("stowage.mjs");
+  add("gzip-worker.mjs");
+  const sum = (bytes) => createHash("sha256").update(bytes).digest("hex");
+  const texts = {
+    "package.json": `${JSON.stringify({ name: "@stowage/cli", version, license: "Apache-2.0", type: "module" })}\n`,
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's.
+    "bin/stowage": '#!/bin/sh\nexec "${STOWAGE_NODE:-node}" "$(dirname "$0")/../lib/stowage.mjs" "$@"\n',
+    "bin/stowage.cmd":
+      '@if not defined STOWAGE_NODE set STOWAGE_NODE=node\r\n@"%STOWAGE_NODE%" "%~dp0..\\lib\\stowage.mjs" %*\r\n',
+  };
+  const libraries = [
+    ...[...needed].sort().map((name) => [`lib/${name}`, sum(written.get(name))]),
+    ["licenses.txt", sum(readFileSync(join(directory, "licenses.txt")))],
+  ];
+  const files = [...libraries, ...Object.entries(texts).map(([name, text]) => [name, sum(text)])];
+  return {
+    ...Object.fromEntries(libraries),
+    ...texts,
+    "files.json": `${JSON.stringify(Object.fromEntries(files), null, 1)}\n`,
+  };
+}
+
+/** The command line comes from its sources, too. */
+function commandLine() {
+  return {
+    name: "command-line",
+    setup({ onResolve }) {
+      onResolve({ filter: /^\.\.\/dist\/(?:main|version)\.js$/ }, ({ path }) => ({
+        path: join(root, "packages", "cli", "src", path.slice("../dist/".length).replace(/\.js$/, ".ts")),
+      }));
+    },
+  };
+}
+
+/** Of its HTTP library the client of the tool cache uses the agent for proxies alone. */
+function proxyAlone() {
+  return {
+    name: "proxy-alone",
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^undici$/ }, ({ importer, resolveDir }) =>
+        /@actions[\\/]http-client/.test(importer)
+          ? { path: "undici", namespace: "proxy-alone", sideEffects: false, pluginData: resolveDir }
+          : undefined,
+      );
+      onLoad({ filter: /.*/, namespace: "proxy-alone" }, ({ pluginData }) => ({
+        contents: 'export { default as ProxyAgent } from "undici/lib/dispatcher/proxy-agent.js";',
+        resolveDir: pluginData,
+      }));
+    },
+  };
+}
 
 /** This repository's packages come from their sources, so that no older build of them can get in. */
 function ownPackages() {
@@ -53,6 +131,10 @@ function ownPackages() {
     setup({ onResolve }) {
       onResolve({ filter: /^@stowage\/[a-z]+$/ }, ({ path }) => ({
         path: join(root, "packages", path.slice("@stowage/".length), "src", "index.ts"),
+        sideEffects: false,
+      }));
+      onResolve({ filter: /^@stowage\/server\/testing$/ }, () => ({
+        path: join(root, "packages", "server", "src", "testing.ts"),
         sideEffects: false,
       }));
     },

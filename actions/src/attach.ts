@@ -12,24 +12,28 @@ import {
   selectPlatform,
 } from "@stowage/layout";
 import { resolveLocation, withTarget } from "@stowage/registry";
+import { contentsOf, picturesOf } from "./contents.js";
+import { type Login, loginFor, readAccount } from "./credentials.js";
 import { annotations, flag, InputError, lines, parsed, required, text } from "./inputs.js";
 import { locationOf, platform, registries } from "./locations.js";
 import { formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
 import { run } from "./run.js";
 import { writeSummary } from "./summary.js";
+import { insidePath } from "./workspace.js";
 
 await run("attach", async ({ signal }) => {
-  const { subject, platform, options, summary } = readInputs();
-  const reach = registries(signal);
+  const { subject, platform, options, summary, login } = readInputs();
+  const reach = registries(signal, login);
   const open = { ...reach.open, mustExist: true };
   try {
-    const result = await withTarget(subject, open, async (target) => {
+    await withTarget(subject, open, async (target) => {
       const { descriptor: root } = await resolveLocation(target, subject, open);
       const image = platform === undefined ? root : await selectPlatform(target, root, platform, open);
-      return attach(target, image, { ...options, signal });
+      const result = await attach(target, image, { ...options, signal });
+      const pictures = summary ? await picturesOf(target, image, await contentsOf(target, image, open), open) : [];
+      await report(result, subject, summary, pictures);
     });
-    await report(result, subject, summary);
   } finally {
     await reach.close();
   }
@@ -39,10 +43,12 @@ interface AttachInputs {
   readonly subject: Location;
   readonly platform: Platform | undefined;
   readonly options: AttachOptions;
+  readonly login: Login | undefined;
   readonly summary: boolean;
 }
 
 function readInputs(): AttachInputs {
+  const account = readAccount();
   const subject = locationOf("subject", required("subject"));
   if (subject.kind === "oci-archive" || subject.kind === "docker-archive") {
     throw new InputError("subject", "nothing can be attached inside an archive", {
@@ -59,6 +65,7 @@ function readInputs(): AttachInputs {
       created: parsed("created", () => createdAt(text("created"))),
       tag: text("tag"),
     },
+    login: loginFor(account, [subject]),
     summary: flag("summary", true),
   };
 }
@@ -68,11 +75,16 @@ function fileOf(value: string): AttachedFile {
   const colon = value.lastIndexOf(":");
   const mediaType = value.slice(colon + 1);
   const exists = statSync(value, { throwIfNoEntry: false }) !== undefined;
-  if (exists || colon < 1 || !isMediaType(mediaType)) return { path: value };
-  return { path: value.slice(0, colon), mediaType };
+  if (exists || colon < 1 || !isMediaType(mediaType)) return { path: insidePath("files", value) };
+  return { path: insidePath("files", value.slice(0, colon)), mediaType };
 }
 
-async function report(result: AttachResult, location: Location, summary: boolean): Promise<void> {
+async function report(
+  result: AttachResult,
+  location: Location,
+  summary: boolean,
+  pictures: readonly string[],
+): Promise<void> {
   const { descriptor, subject, artifactType, files } = result;
   setOutputs({
     digest: descriptor.digest,
@@ -81,6 +93,7 @@ async function report(result: AttachResult, location: Location, summary: boolean
     "subject-digest": subject.digest,
     "artifact-type": artifactType,
     files,
+    layout: location.kind === "layout" ? location.path : "",
   });
   const titles = files.map(
     (file) => `${file.annotations?.[annotationKeys.title] ?? file.digest} (${formatSize(file.size)})`,
@@ -92,6 +105,7 @@ async function report(result: AttachResult, location: Location, summary: boolean
     heading: "Referrer attached",
     columns: ["Subject", "Artifact type", "Digest", "Files"],
     rows: [[pinned(location, subject), artifactType, descriptor.digest, titles.join(", ")]],
+    pictures,
   });
 }
 

@@ -1,14 +1,19 @@
+import { resolve } from "node:path";
+import * as core from "@actions/core";
 import {
   type BaseImage,
   type BuildDestination,
+  type BuildEvent,
   type BuildOptions,
   type BuildResult,
   buildInto,
   compressions,
+  type FileMapping,
   parseMapping,
 } from "@stowage/image";
 import { createdAt, formatLocation, formatPlatform, type Location } from "@stowage/layout";
 import { type OpenOptions, resolveLocation, withSource, withTarget } from "@stowage/registry";
+import { type Login, loginFor, readAccount } from "./credentials.js";
 import {
   annotations,
   argv,
@@ -25,20 +30,25 @@ import {
 import { locationOf, platform, registries } from "./locations.js";
 import { count, formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
+import { type Bar, sizePicture } from "./picture.js";
 import { run } from "./run.js";
 import { writeSummary } from "./summary.js";
+import { insidePath } from "./workspace.js";
 
 await run("build", async ({ signal }) => {
   const inputs = readInputs();
-  const reach = registries(signal);
+  const reach = registries(signal, inputs.login);
   try {
-    const result = await withBase(inputs.base, reach.open, (base) =>
-      buildInto(destinations(inputs, reach.open), {
-        ...inputs.options,
-        base,
-        signal,
-        scratch: process.env.RUNNER_TEMP || undefined,
-      }),
+    const result = await core.group("Building", () =>
+      withBase(inputs.base, reach.open, (base) =>
+        buildInto(destinations(inputs, reach.open), {
+          ...inputs.options,
+          base,
+          signal,
+          scratch: process.env.RUNNER_TEMP || undefined,
+          onEvent: logEvent,
+        }),
+      ),
     );
     await report(result, inputs);
   } finally {
@@ -51,10 +61,12 @@ interface BuildInputs {
   readonly tags: readonly string[];
   readonly base: Location | undefined;
   readonly options: BuildOptions;
+  readonly login: Login | undefined;
   readonly summary: boolean;
 }
 
 function readInputs(): BuildInputs {
+  const account = readAccount();
   const created = parsed("created", () => createdAt(text("created")));
   const base = text("base");
   const [first, ...others] = atLeastOne("target", lines("target"));
@@ -65,10 +77,16 @@ function readInputs(): BuildInputs {
       hint: "Name a layout first in target, or a target for each tag.",
     });
   }
+  const directory = text("directory");
+  const cwd = directory === undefined ? undefined : insidePath("directory", directory);
+  const below = (input: string, path: string): string => {
+    insidePath(input, resolve(cwd ?? ".", path));
+    return path;
+  };
   const options: BuildOptions = {
-    files: lines("files").map((value) => parsed("files", () => parseMapping(value))),
-    layers: lines("layer").map((tar) => ({ tar })),
-    cwd: text("directory"),
+    files: lines("files").map((value) => fileOf(value, below)),
+    layers: lines("layer").map((tar) => ({ tar: below("layer", tar) })),
+    cwd,
     ignore: lines("ignore"),
     platform: platform("platform"),
     annotations: annotations("annotations"),
@@ -77,13 +95,29 @@ function readInputs(): BuildInputs {
     modes: flag("keep-modes", false) ? "exact" : "normal",
     ...configInputs(),
   };
+  const baseLocation = base === undefined ? undefined : locationOf("base", base);
   return {
     targets,
     tags,
-    base: base === undefined ? undefined : locationOf("base", base),
+    base: baseLocation,
     options,
+    login: loginFor(account, targets, baseLocation === undefined ? [] : [baseLocation]),
     summary: flag("summary", true),
   };
+}
+
+function fileOf(value: string, below: (input: string, path: string) => string): FileMapping {
+  const mapping = parsed("files", () => parseMapping(value));
+  below("files", mapping.source);
+  return mapping;
+}
+
+function logEvent(event: BuildEvent): void {
+  if (event.type === "base") info(`base ${event.descriptor.digest} ${formatPlatform(event.platform)}`);
+  if (event.type === "layer") {
+    const { digest, size } = event.result.descriptor;
+    info(`layer ${event.layer + 1} ${digest} ${formatSize(size)}`);
+  }
 }
 
 /** What the image runs, and how. */
@@ -145,6 +179,7 @@ async function report(result: BuildResult, { targets, tags, summary }: BuildInpu
     references,
     layout: first.kind === "layout" ? first.path : "",
     platform: system,
+    platforms: { [system]: descriptor.digest },
   });
   const size = result.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
   const layers = `${count(result.layers.length, "layer")}, ${formatSize(size)}`;
@@ -161,5 +196,10 @@ async function report(result: BuildResult, { targets, tags, summary }: BuildInpu
       formatSize(size),
       String(result.layers.length),
     ]),
+    pictures: [sizePicture(result.layers.map(layerBar))],
   });
+}
+
+function layerBar({ descriptor }: BuildResult["layers"][number], at: number): Bar {
+  return { label: `${at + 1} ${descriptor.digest.slice(0, 19)}`, bytes: descriptor.size };
 }

@@ -8,6 +8,16 @@ export class InputError extends OciError {
   }
 }
 
+/** What a workflow may write for the inputs that are required. */
+const EXAMPLES: Readonly<Record<string, string>> = {
+  directory: "cache",
+  parts: "|\n  oci:amd64:v1\n  oci:arm64:v1",
+  references: "ghcr.io/OWNER/NAME:v1",
+  source: "oci:out:v1",
+  subject: "oci:out:v1",
+  target: "oci:out:v1",
+};
+
 /** The text of an input without blanks around it; undefined where the workflow does not give it. */
 export function text(name: string): string | undefined {
   return core.getInput(name) || undefined;
@@ -16,7 +26,7 @@ export function text(name: string): string | undefined {
 /** Like {@link text}. Fails with an {@link InputError} where the workflow does not give it: the runner does not check that. */
 export function required(name: string): string {
   const value = text(name);
-  if (value === undefined) throw new InputError(name, "it is required");
+  if (value === undefined) throw new InputError(name, "it is required", { hint: whatToWrite(name) });
   return value;
 }
 
@@ -39,7 +49,7 @@ function items(value: string, separator: RegExp): string[] {
 
 /** A list that must not be empty. */
 export function atLeastOne(name: string, values: readonly string[]): readonly [string, ...string[]] {
-  if (values.length === 0) throw new InputError(name, "it is required");
+  if (values.length === 0) throw new InputError(name, "it is required", { hint: whatToWrite(name) });
   return values as [string, ...string[]];
 }
 
@@ -48,18 +58,18 @@ export function pairs(name: string): Record<string, string> {
   return toPairs(name, lines(name));
 }
 
-/** The levels that docker/metadata-action writes before an annotation; without any it is `manifest`. */
+/** The levels that docker/metadata-action writes before an annotation. */
 const LEVELS = /^((?:(?:manifest|index)(?:-descriptor)?)(?:,(?:manifest|index)(?:-descriptor)?)*):/;
 
 /**
  * `KEY=VALUE` lines as an object, as docker/metadata-action writes its output `annotations`: a line may start with the levels
- * it is for. Those that are not for the manifest are left out.
+ * it is for. Those that are not for this level are left out, and without levels it is for either.
  */
-export function annotations(name: string): Record<string, string> {
+export function annotations(name: string, level: "manifest" | "index" = "manifest"): Record<string, string> {
   const own = lines(name).flatMap((line) => {
     const levels = LEVELS.exec(line)?.[1];
     if (levels === undefined) return [line];
-    return levels.split(",").includes("manifest") ? [line.slice(levels.length + 1)] : [];
+    return levels.split(",").includes(level) ? [line.slice(levels.length + 1)] : [];
   });
   return toPairs(name, own);
 }
@@ -68,7 +78,10 @@ function toPairs(name: string, texts: readonly string[]): Record<string, string>
   return Object.fromEntries(
     texts.map((line) => {
       const equals = line.indexOf("=");
-      if (equals < 1) throw new InputError(name, `${JSON.stringify(line)} is not KEY=VALUE`);
+      if (equals < 1)
+        throw new InputError(name, `${JSON.stringify(line)} is not KEY=VALUE`, {
+          hint: "Write each pair on a line of its own; a value goes to the end of its line.",
+        });
       return [line.slice(0, equals), line.slice(equals + 1)];
     }),
   );
@@ -80,7 +93,20 @@ export function flag(name: string, fallback: boolean): boolean {
   if (value === undefined) return fallback;
   if (/^(true|True|TRUE)$/.test(value)) return true;
   if (/^(false|False|FALSE)$/.test(value)) return false;
-  throw new InputError(name, `${JSON.stringify(value)} is neither true nor false`);
+  throw new InputError(name, `${JSON.stringify(value)} is neither true nor false`, {
+    hint: `Write ${name}: true or ${name}: false.`,
+  });
+}
+
+/** A whole number from 1 on. Undefined where the workflow does not give it. */
+export function wholeNumber(name: string): number | undefined {
+  const value = text(name);
+  if (value === undefined || /^[1-9][0-9]{0,3}$/.test(value)) return value === undefined ? undefined : Number(value);
+  throw new InputError(name, `${JSON.stringify(value)} is no number from 1 to 9999`);
+}
+
+function whatToWrite(name: string): string {
+  return `Write it below "with:", as\n${name}: ${EXAMPLES[name] ?? "..."}`;
 }
 
 /** One of the words; the first where the workflow does not give the input. */
