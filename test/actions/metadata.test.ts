@@ -63,17 +63,7 @@ const onlyOption: Partial<Record<ActionName, readonly string[]>> = {
   ],
   merge: ["annotation", "descriptor-annotation"],
   sync: [],
-  serve: [
-    "auth",
-    "delete-blobs",
-    "embed-referrers",
-    "fault",
-    "log",
-    "sparse",
-    "tls-cert",
-    "tls-key",
-    "tokens",
-  ],
+  serve: ["auth", "delete-blobs", "embed-referrers", "fault", "log", "sparse", "tls-cert", "tls-key", "tokens"],
 };
 /** What is about the command line itself, about how a layout lies on its disk, or about networks that a job does not see. */
 const commonOptions = [
@@ -87,7 +77,8 @@ describe.each(actionNames)("%s", (action) => {
   beforeAll(async () => {
     job = await Job.start();
     await job.write("app/hello.txt", "hello\n");
-    if (action !== "build" && action !== "setup") expect(await job.step("build", { inputs: minimal.build })).toMatchObject({ code: 0 });
+    if (action !== "build" && action !== "setup")
+      expect(await job.step("build", { inputs: minimal.build })).toMatchObject({ code: 0 });
   });
   afterAll(() => job.end());
 

@@ -68,8 +68,10 @@ export async function sync(file: SyncFile, options: SyncOptions = {}): Promise<S
   try {
     // What knows versions and patterns takes a while to load, and only this verb needs it.
     const { SyncRun } = await import("./sync-run.js");
-    const salvaged = options.salvage === true && options.dryRun !== true ? await salvageTargets(file, options) : [];
-    return { ...(await new SyncRun(file, { ...options, signal }, places).run()), salvaged };
+    const wanted = options.salvage === true && options.dryRun !== true;
+    const { salvaged, failures } = wanted ? await salvageTargets(file, options) : { salvaged: [], failures: [] };
+    const report = await new SyncRun(file, { ...options, signal }, places).run();
+    return { ...report, failures: [...failures, ...report.failures], salvaged };
   } catch (error) {
     await places.discard();
     throw error;
@@ -78,11 +80,23 @@ export async function sync(file: SyncFile, options: SyncOptions = {}): Promise<S
   }
 }
 
-/** Before anything is opened: what a layout holds is remembered. */
-async function salvageTargets(file: SyncFile, options: SyncOptions): Promise<readonly SalvageReport[]> {
-  const reports: SalvageReport[] = [];
-  for (const path of targetLayouts(file)) reports.push(await salvage(path, options));
-  return reports.filter(({ blobs, entries, index }) => blobs.length + entries.length > 0 || index !== undefined);
+/** Before anything is opened: what a layout holds is remembered. What cannot be salvaged is no reason to stop: other targets may be fine. */
+async function salvageTargets(
+  file: SyncFile,
+  options: SyncOptions,
+): Promise<{ readonly salvaged: readonly SalvageReport[]; readonly failures: readonly SyncFailure[] }> {
+  const salvaged: SalvageReport[] = [];
+  const failures: SyncFailure[] = [];
+  for (const path of targetLayouts(file)) {
+    try {
+      const report = await salvage(path, options);
+      if (report.blobs.length + report.entries.length > 0 || report.index !== undefined) salvaged.push(report);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      failures.push({ where: file.path, source: `oci:${path}`, error });
+    }
+  }
+  return { salvaged, failures };
 }
 
 /** The directories of the layouts that a sync of this file may write, each once. */
