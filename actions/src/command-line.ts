@@ -22,7 +22,7 @@ const RELEASES = "https://github.com/stowage/stowage/releases/download";
 
 /** The list of the files of an installed command line, with the SHA-256 of each. */
 const LIST = "files.json";
-const LISTED = /^(?:lib\/[A-Za-z0-9_-]+\.mjs|bin\/stowage(?:\.cmd)?|package\.json|licenses\.txt)$/;
+const LISTED = /^(?:bundle\/(?:main\.js|[A-Za-z0-9_-]+\.mjs)|bin\/stowage(?:\.cmd|\.js)?|package\.json|licenses\.txt)$/;
 
 /** Why what is installed at `path` is not the command line of this version; undefined where it is. */
 export async function checkTool(path: string, version: string): Promise<string | undefined> {
@@ -30,7 +30,7 @@ export async function checkTool(path: string, version: string): Promise<string |
     const manifest = JSON.parse(await readFile(join(path, "package.json"), "utf8")) as { version?: unknown };
     if (manifest.version !== version) return `it is version ${String(manifest.version)}`;
     const files = JSON.parse(await readFile(join(path, LIST), "utf8")) as Record<string, unknown>;
-    if (!Object.keys(files).includes("lib/stowage.mjs")) return `${LIST} names no program`;
+    if (!Object.keys(files).includes("bundle/main.js")) return `${LIST} names no program`;
     for (const [name, sum] of Object.entries(files)) {
       if (!LISTED.test(name)) return `${LIST} names ${JSON.stringify(name)}`;
       if (sha256(await readFile(join(path, ...name.split("/")))) !== sum) return `${name} is not what ${LIST} says`;
@@ -49,7 +49,8 @@ export async function bundledTool(version: string): Promise<string> {
     for (const [name, content] of Object.entries(files)) {
       const file = join(folder, ...name.split("/"));
       await mkdir(dirname(file), { recursive: true });
-      if (/^[0-9a-f]{64}$/.test(content)) await cp(join(dist, posix.basename(name)), file);
+      const source = name === "bundle/main.js" ? "stowage.mjs" : posix.basename(name);
+      if (/^[0-9a-f]{64}$/.test(content)) await cp(join(dist, source), file);
       else await writeFile(file, content, { mode: name.startsWith("bin/") ? 0o755 : 0o644 });
     }
     return folder;

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { existsSync, readFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 
 // What moves through here is large and short-lived. With the young generation that Node 24 lets grow, a build takes 50 MB
@@ -13,11 +14,15 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
+// The bundle is what starts fast. Who works on the sources may have only what the compiler made of them.
+const bundle = new URL("../bundle/main.js", import.meta.url);
+const program = existsSync(bundle) ? bundle : new URL("../dist/main.js", import.meta.url);
+
 const args = process.argv.slice(2);
 if (args.length === 1 && args[0] === "--version") {
-  const { version } = await import("../dist/version.js");
-  process.stdout.write(`${version()}\n`);
+  const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+  process.stdout.write(`${version}\n`);
 } else {
-  const { main } = await import("../dist/main.js");
+  const { main } = await import(program.href);
   process.exitCode = await main(args);
 }

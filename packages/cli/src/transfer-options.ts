@@ -11,7 +11,7 @@ export interface TransferArguments {
   readonly "legacy-tags": boolean;
   readonly "force-recursive": boolean;
   readonly "include-external": boolean;
-  readonly concurrency: string;
+  readonly concurrency: string | undefined;
   readonly upload: "auto" | "monolithic" | "chunked";
   readonly "chunk-size": string | undefined;
 }
@@ -47,8 +47,7 @@ export function withTransferOptions<T>(yargs: Argv<T>): Argv<T & TransferArgumen
     .option("concurrency", {
       type: "string",
       requiresArg: true,
-      default: "4",
-      describe: "How many blobs move at once",
+      describe: "How many blobs move at once [default: 16, or 4 large ones]",
     })
     .option("upload", {
       choices: ["auto", "monolithic", "chunked"] as const,
@@ -76,13 +75,13 @@ export function transferOptions(
   args: TransferArguments,
   source: Source,
   client: RegistryClient | undefined,
-): Pick<CopyOptions, "noClobber" | "legacyTags" | "forceRecursive" | "external"> & { readonly concurrency: number } {
-  const concurrency = Number(args.concurrency);
+): Pick<CopyOptions, "noClobber" | "legacyTags" | "forceRecursive" | "external" | "concurrency"> {
+  const concurrency = Number(args.concurrency ?? 1);
   if (!Number.isInteger(concurrency) || concurrency < 1)
     throw new UsageError(`--concurrency ${args.concurrency} is no number of blobs`);
   const elsewhere = source instanceof Repository ? source : client;
   return {
-    concurrency,
+    ...(args.concurrency === undefined ? {} : { concurrency }),
     noClobber: !args.clobber,
     legacyTags: args["legacy-tags"],
     forceRecursive: args["force-recursive"],

@@ -14,7 +14,12 @@ import { IndexedSource } from "./store/indexed-source.js";
 import { IndexedTarget } from "./store/indexed-target.js";
 import { checkDepth, type GraphPath, referrerLevel, referrerStep, steps, visitKey } from "./walk.js";
 
-const DEFAULT_CONCURRENCY = 4;
+/**
+ * What is small takes as long as the way to a registry and back, so much of it goes at once. What is large takes as long as the
+ * disk and the processors do; four at once keep them busy, and memory small.
+ */
+const SLOTS = 16;
+const LARGE = { size: 1024 * 1024, slots: 4 };
 
 /** A manifest that has arrived, and where it was met. */
 interface Arrived {
@@ -52,9 +57,7 @@ export class CopyRun {
     this.#options = options;
     this.#leftOut = new Map(leftOut.map((descriptor) => [visitKey(descriptor), descriptor]));
     this.#legacyTags = new LegacyTags(source, { signal: options.signal });
-    this.#slots = new Slots(
-      Math.min(options.concurrency ?? DEFAULT_CONCURRENCY, target.concurrency ?? Number.MAX_SAFE_INTEGER),
-    );
+    this.#slots = new Slots(Math.min(options.concurrency ?? SLOTS, target.concurrency ?? Number.MAX_SAFE_INTEGER));
   }
 
   /** Says that the target has a manifest, because a tag stands for it there. */
@@ -251,18 +254,22 @@ export class CopyRun {
 
   async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<void> {
     const { descriptor } = content;
-    await this.#slots.run(async () => {
-      const { signal } = this.#options;
-      signal?.throwIfAborted();
-      this.#emit({ type: "start", descriptor });
-      const onBytes = (bytes: number): void => {
-        this.#bytes += bytes;
-        this.#emit({ type: "bytes", descriptor, bytes });
-      };
-      const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
-      const { arrivals } = this.#options;
-      this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
-    });
+    const large = this.#options.concurrency === undefined && descriptor.size > LARGE.size;
+    await this.#slots.run(
+      async () => {
+        const { signal } = this.#options;
+        signal?.throwIfAborted();
+        this.#emit({ type: "start", descriptor });
+        const onBytes = (bytes: number): void => {
+          this.#bytes += bytes;
+          this.#emit({ type: "bytes", descriptor, bytes });
+        };
+        const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
+        const { arrivals } = this.#options;
+        this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
+      },
+      large ? LARGE.slots : 1,
+    );
   }
 
   #arrived(descriptor: Descriptor, presence: Presence): void {

@@ -44,7 +44,7 @@ export interface CopyOptions extends Abortable {
    * this such layers that have urls are left out.
    */
   readonly external?: ((layer: Descriptor, options: Abortable) => Bytes) | undefined;
-  /** How many pieces of content move at once. Default: 4. */
+  /** How many pieces of content move at once. Default: 16, or four of more than 1 MiB. */
   readonly concurrency?: number;
   /** Look at everything a manifest points at, also where the target is `closed` and has the manifest. Default: false. */
   readonly forceRecursive?: boolean;

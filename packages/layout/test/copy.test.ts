@@ -209,13 +209,18 @@ describe("a copy that cannot be completed", () => {
     await expect(copy(memory, new MemoryStore(), await pushImage(memory), { concurrency })).rejects.toThrow(TypeError);
   });
 
-  it("has no more under way at once than it was told, or the target takes", async () => {
-    for (const [concurrency, limit, most] of [
-      [3, undefined, 3],
-      [3, 1, 1],
+  it("has no more under way at once than it was told, or the target takes, and less of what is large", async () => {
+    const large = "x".repeat(1024 * 1024);
+    for (const [concurrency, limit, most, text] of [
+      [3, undefined, 3, large],
+      [3, 1, 1, ""],
+      [undefined, undefined, 16, ""],
+      [undefined, 3, 3, ""],
+      [undefined, 1, 1, large],
+      [undefined, undefined, 4, large],
     ] as const) {
       const memory = new MemoryStore();
-      const root = await pushImage(memory, { layers: Array.from({ length: 12 }, (_, at) => `layer ${at}`) });
+      const root = await pushImage(memory, { layers: Array.from({ length: 20 }, (_, at) => `${text}layer ${at}`) });
       let now = 0;
       let highest = 0;
       const target = new (class extends MemoryStore {
@@ -228,7 +233,7 @@ describe("a copy that cannot be completed", () => {
           return "written";
         }
       })();
-      await copy(memory, target, root, { concurrency });
+      await copy(memory, target, root, concurrency === undefined ? {} : { concurrency });
       expect(highest).toBe(most);
     }
   });

@@ -66,7 +66,7 @@ export interface Request {
   readonly identified?: boolean;
 }
 
-const DEFAULTS = { connectTimeout: 15_000, stallTimeout: 60_000, connections: 8 };
+const DEFAULTS = { connectTimeout: 15_000, stallTimeout: 60_000, connections: 16 };
 /** A registry that keeps its blobs elsewhere moves and hashes the whole blob before it answers the request that completes it. */
 const MINIMUM_WRITE_TIMEOUT = 300_000;
 /** A body that is read as a whole, a manifest or a page, may take this many times as long as the other side may be silent. */

@@ -63,7 +63,7 @@ describe("checkRealm", () => {
 });
 
 describe("registrableDomain", () => {
-  it("is what the public suffix list says, and the longer name for those who give names to many", () => {
+  it("is what the public suffix list says, and the longer name for those who give names to many", async () => {
     const cases: [string, string | undefined][] = [
       ["registry.gitlab.com", "gitlab.com"],
       ["gitlab.com", "gitlab.com"],
@@ -82,7 +82,7 @@ describe("registrableDomain", () => {
       ["registry.corp.internal", "corp.internal"],
       ["EXAMPLE.org.", "example.org"],
     ];
-    for (const [host, domain] of cases) expect([host, registrableDomain(host)]).toEqual([host, domain]);
+    for (const [host, domain] of cases) expect([host, await registrableDomain(host)]).toEqual([host, domain]);
   });
 });
 

@@ -1,5 +1,4 @@
 import { OciError } from "@stowage/layout";
-import { getDomain } from "tldts";
 import { checkReach } from "../http/address.js";
 import { sameOrigin } from "../http/url.js";
 
@@ -35,7 +34,7 @@ export async function checkRealm(request: RealmRequest): Promise<URL> {
     throw new OciError("DENIED", `${registry.host} asks for a token from ${url.host} over plain http; that is refused`);
   }
   if (!request.internal?.includes(url.host)) await checkReach(registry, url, "its token server");
-  if (request.withCredentials && !mayHaveCredentials(registry, url, request.trusted)) {
+  if (request.withCredentials && !(await mayHaveCredentials(registry, url, request.trusted))) {
     throw new OciError(
       "DENIED",
       `${registry.host} asks to send its credentials to ${url.origin}; that is refused, nothing was sent`,
@@ -47,12 +46,12 @@ export async function checkRealm(request: RealmRequest): Promise<URL> {
   return url;
 }
 
-function mayHaveCredentials(registry: URL, realm: URL, trusted: readonly string[]): boolean {
+async function mayHaveCredentials(registry: URL, realm: URL, trusted: readonly string[]): Promise<boolean> {
   if (sameOrigin(registry, realm) || trusted.includes(realm.host)) return true;
   if (realm.protocol !== "https:") return false;
   if (registry.host === "registry-1.docker.io") return realm.host === "auth.docker.io";
-  const domain = registrableDomain(registry.hostname);
-  return domain !== undefined && domain === registrableDomain(realm.hostname);
+  const domain = await registrableDomain(registry.hostname);
+  return domain !== undefined && domain === (await registrableDomain(realm.hostname));
 }
 
 /** Domains whose subdomains belong to different owners, though the public suffix list does not say so. */
@@ -70,8 +69,10 @@ const SHARED: readonly string[] = [
  * for hosting companies; for those who are not on it and give names to different owners too, it is the whole name. In doubt it is
  * the longer name: then a token server is refused that may be allowed by hand.
  */
-export function registrableDomain(host: string): string | undefined {
+export async function registrableDomain(host: string): Promise<string | undefined> {
   const name = host.toLowerCase().replace(/\.$/, "");
   if (SHARED.some((domain) => name === domain || name.endsWith(`.${domain}`))) return name;
+  // The list is long: only who needs it pays for reading it.
+  const { getDomain } = await import("tldts");
   return getDomain(name, { allowPrivateDomains: true }) ?? undefined;
 }

@@ -1,0 +1,64 @@
+// What was measured, as Markdown and as a picture.
+import { resultText } from "./measure.js";
+
+/** The page of the benchmarks. `report` is what benchmarks.json holds. */
+export function table({ versions, benchmarks }) {
+  const lines = [
+    "# Benchmarks",
+    "",
+    "Made by `pnpm bench`: each tool is a process of its own, they take turns in the same run, and what stands here are medians of",
+    "the time on the wall, the start of the process included, with the largest resident set. The ratio is to the quickest of the",
+    "others, unless one is named: below 1 stowage is the quicker. What is to be reached is what we ask of ourselves.",
+    "",
+    "![Ratios to the quickest peer](benchmarks.svg)",
+    "",
+    `Versions: ${versions.join(", ")}.`,
+  ];
+  for (const [name, { machine, date, rows }] of Object.entries(benchmarks)) {
+    lines.push("", `## ${name}`, "", `${machine}, ${date}`, "");
+    lines.push("| what | stowage | others | ratio | to reach |", "|---|---|---|---|---|");
+    for (const { what, ours, others, best, ratio, target, note } of rows) {
+      const theirs = Object.entries(others).map(([tool, result]) => `${tool} ${resultText(result)}`);
+      const ratioText = ratio === undefined ? "" : `${ratio.toFixed(2)} of ${best}`;
+      const goal = [target === undefined ? [] : [`${target.toFixed(1)}`], note ?? []].flat().join("; ");
+      lines.push(`| ${what} | ${resultText(ours)} | ${theirs.join("<br>")} | ${ratioText} | ${goal} |`);
+    }
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+const [WIDTH, LEFT, LINE, UNIT] = [900, 430, 20, 180];
+
+/** A bar for each ratio, with a line where it is one. Bars of more than 2 are cut off. */
+export function picture({ benchmarks }) {
+  const rows = Object.values(benchmarks)
+    .flatMap(({ rows: all }) => all)
+    .filter(({ ratio }) => ratio !== undefined);
+  const height = rows.length * LINE + 40;
+  const bars = rows.map(({ what, ratio, best, target }, at) => {
+    const y = 30 + at * LINE;
+    const length = Math.min(ratio, 2.3) * UNIT;
+    const good = ratio <= (target ?? 1);
+    const mark =
+      target === undefined
+        ? ""
+        : `<line x1="${LEFT + target * UNIT}" x2="${LEFT + target * UNIT}" y1="${y - 1}" y2="${y + 15}" stroke="#b35900" stroke-width="2"/>`;
+    return [
+      `<text x="${LEFT - 8}" y="${y + 11}" text-anchor="end">${escaped(what)}</text>`,
+      `<rect x="${LEFT}" y="${y}" width="${length.toFixed(1)}" height="14" fill="${good ? "#3a7d44" : "#8a8a8a"}"/>`,
+      mark,
+      `<text x="${LEFT + length + 6}" y="${y + 11}">${ratio.toFixed(2)} of ${escaped(best)}</text>`,
+    ].join("");
+  });
+  return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="12">
+<rect width="100%" height="100%" fill="#ffffff"/>
+<text x="${LEFT}" y="16">time of stowage / time of the quickest other tool; the mark is what is to be reached</text>
+<line x1="${LEFT + UNIT}" x2="${LEFT + UNIT}" y1="24" y2="${height - 8}" stroke="#333333"/>
+${bars.join("\n")}
+</svg>
+`;
+}
+
+function escaped(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}

@@ -1,0 +1,45 @@
+/**
+ * How long the smallest commands take, beside those of the peers and an empty program of Node.
+ *
+ *   node test/bench/start.mjs [--runs 15] [--json FILE]
+ */
+import { join } from "node:path";
+import { makeImage } from "./images.js";
+import { bench, benchOptions, findTool, inTurn, row, scratch, stowage, timed, toolEnvironment } from "./measure.js";
+
+const options = benchOptions({ runs: { type: "string", default: "15" } });
+
+await bench(options, async function* () {
+  const directory = scratch();
+  const image = join(directory, "image");
+  await makeImage(image, { layers: 2, bytes: 1000 });
+  const env = toolEnvironment(directory);
+  const contender = (command) => (command[0] === undefined ? undefined : () => timed(command, { env }));
+  const node = contender([process.execPath, "-e", "0"]);
+  yield row(
+    "stowage --version",
+    await inTurn(
+      {
+        stowage: contender([...stowage, "--version"]),
+        oras: contender([findTool("oras"), "version"]),
+        regctl: contender([findTool("regctl"), "version"]),
+        "an empty program of Node": node,
+      },
+      options.runs,
+    ),
+    { note: "to reach: 90 ms" },
+  );
+  yield row(
+    "stowage list oci:DIR",
+    await inTurn(
+      {
+        stowage: contender([...stowage, "list", `oci:${image}`]),
+        oras: contender([findTool("oras"), "repo", "tags", "--oci-layout", image]),
+        regctl: contender([findTool("regctl"), "tag", "ls", `ocidir://${image}`]),
+        "an empty program of Node": node,
+      },
+      options.runs,
+    ),
+    { note: "to reach: 90 ms" },
+  );
+});
