@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -26,10 +26,12 @@ export function metadataOf(action: ActionName): ActionMetadata {
   return parse(readFileSync(join(actionsFolder, action, "action.yml"), "utf8")) as ActionMetadata;
 }
 
-/** The Node versions that the bundles are run with: this one, and where it is given the one that runners have. */
+const other = process.env.STOWAGE_NODE24 || process.execPath;
+
+/** The Node versions that the bundles are run with: this one, and where it is given and another one the one that runners have. */
 export const runtimes: readonly { readonly title: string; readonly node: string }[] = [
   { title: `Node ${process.versions.node}`, node: process.execPath },
-  ...(process.env.STOWAGE_NODE24 ? [{ title: "STOWAGE_NODE24", node: process.env.STOWAGE_NODE24 }] : []),
+  ...(realpathSync(other) === realpathSync(process.execPath) ? [] : [{ title: "STOWAGE_NODE24", node: other }]),
 ];
 
 /** A line that the runner obeys instead of showing it. */
