@@ -57,6 +57,8 @@ function registryErrorOf(error: unknown): RegistryError | undefined {
 /** Hints name the options and commands of the command line; here an option is an input, and another action logs in. */
 function inWorkflowWords(hint: string): string {
   return hint
+    .replace(/\bstowage sync \S.* --update\b/g, "this step with update: true")
+    .replace(/--update\b/g, "update: true")
     .replace(/(?:stowage|docker) login(?: [^\s,;]*[^\s,;.])?/g, "docker/login-action")
     .replace(/--(?=[a-z])/g, "");
 }

@@ -14,7 +14,7 @@ import {
 import { resolveLocation, withTarget } from "@stowage/registry";
 import { contentsOf, picturesOf } from "./contents.js";
 import { type Login, loginFor, readAccount } from "./credentials.js";
-import { annotations, flag, InputError, lines, parsed, required, text } from "./inputs.js";
+import { annotations, flag, InputError, lines, parsed, required, tagName, text } from "./inputs.js";
 import { locationOf, platform, registries } from "./locations.js";
 import { formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
@@ -49,6 +49,7 @@ interface AttachInputs {
 
 function readInputs(): AttachInputs {
   const account = readAccount();
+  const tag = text("tag");
   const subject = locationOf("subject", required("subject"));
   if (subject.kind === "oci-archive" || subject.kind === "docker-archive") {
     throw new InputError("subject", "nothing can be attached inside an archive", {
@@ -63,7 +64,7 @@ function readInputs(): AttachInputs {
       artifactType: text("artifact-type"),
       annotations: annotations("annotations"),
       created: parsed("created", () => createdAt(text("created"))),
-      tag: text("tag"),
+      tag: tag === undefined ? undefined : tagName("tag", tag),
     },
     login: loginFor(account, [subject]),
     summary: flag("summary", true),

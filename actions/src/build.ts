@@ -11,7 +11,7 @@ import {
   type FileMapping,
   parseMapping,
 } from "@stowage/image";
-import { createdAt, formatLocation, formatPlatform, type Location } from "@stowage/layout";
+import { createdAt, formatLocation, formatPlatform, type Location, parseReference } from "@stowage/layout";
 import { type OpenOptions, resolveLocation, withSource, withTarget } from "@stowage/registry";
 import { type Login, loginFor, readAccount } from "./credentials.js";
 import {
@@ -25,6 +25,7 @@ import {
   names,
   pairs,
   parsed,
+  tagName,
   text,
 } from "./inputs.js";
 import { locationOf, platform, registries } from "./locations.js";
@@ -71,7 +72,7 @@ function readInputs(): BuildInputs {
   const base = text("base");
   const [first, ...others] = atLeastOne("target", lines("target"));
   const targets = [locationOf("target", first), ...others.map((value) => locationOf("target", value))] as const;
-  const tags = names("tags");
+  const tags = names("tags").map(checkedTag);
   if (tags.length > 0 && targets[0].kind !== "layout") {
     throw new InputError("tags", `${formatLocation(targets[0])} is no layout, and only a layout gets more tags`, {
       hint: "Name a layout first in target, or a target for each tag.",
@@ -104,6 +105,13 @@ function readInputs(): BuildInputs {
     login: loginFor(account, targets, baseLocation === undefined ? [] : [baseLocation]),
     summary: flag("summary", true),
   };
+}
+
+/** A tag, or the whole name of an image, as docker/metadata-action writes them. */
+function checkedTag(value: string): string {
+  if (/[/:]/.test(value)) parsed("tags", () => parseReference(value));
+  else tagName("tags", value);
+  return value;
 }
 
 function fileOf(value: string, below: (input: string, path: string) => string): FileMapping {

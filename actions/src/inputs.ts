@@ -1,5 +1,5 @@
 import * as core from "@actions/core";
-import { OciError, type OciErrorOptions, parseJson } from "@stowage/layout";
+import { isTag, OciError, type OciErrorOptions, parseJson } from "@stowage/layout";
 
 /** What a workflow gave as an input is wrong. */
 export class InputError extends OciError {
@@ -8,13 +8,22 @@ export class InputError extends OciError {
   }
 }
 
-/** What a workflow may write for the inputs that are required. */
+/** What a workflow may write for an input. */
 const EXAMPLES: Readonly<Record<string, string>> = {
+  base: "node:24-slim",
+  created: "2026-01-31T12:00:00Z",
   directory: "cache",
+  files: "dist:/app",
+  name: "ghcr.io/OWNER/NAME:v1",
   parts: "|\n  oci:amd64:v1\n  oci:arm64:v1",
+  platform: "linux/amd64",
+  proxy: "docker.io",
+  ref: "v1",
   references: "ghcr.io/OWNER/NAME:v1",
   source: "oci:out:v1",
   subject: "oci:out:v1",
+  tag: "v1",
+  tags: "v1",
   target: "oci:out:v1",
 };
 
@@ -109,6 +118,26 @@ function whatToWrite(name: string): string {
   return `Write it below "with:", as\n${name}: ${EXAMPLES[name] ?? "..."}`;
 }
 
+/** `HOST[:PORT]`, one a line. */
+export function hosts(name: string): string[] {
+  const found = lines(name);
+  const wrong = found.find(
+    (host) => !/^[A-Za-z0-9._-]+(?::[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?$/.test(host),
+  );
+  if (wrong === undefined) return found;
+  throw new InputError(name, `${JSON.stringify(wrong)} is no HOST[:PORT]`, {
+    hint: `For example ${name}: registry.local:5000, without http:// and without a path.`,
+  });
+}
+
+/** The name of a tag. */
+export function tagName(input: string, value: string): string {
+  if (isTag(value)) return value;
+  throw new InputError(input, `${JSON.stringify(value)} is no tag`, {
+    hint: "A tag has letters, digits, dots, hyphens and underscores, as v1.2-rc.1.",
+  });
+}
+
 /** One of the words; the first where the workflow does not give the input. */
 export function choice<const T extends string>(name: string, words: readonly [T, ...T[]] | readonly T[]): T {
   const value = text(name) ?? words[0];
@@ -132,7 +161,8 @@ export function parsed<T>(name: string, parse: () => T): T {
     return parse();
   } catch (error) {
     if (error instanceof OciError && !(error instanceof InputError)) {
-      throw new InputError(name, error.message, { hint: error.hint, cause: error });
+      const example = EXAMPLES[name] === undefined ? undefined : `For example ${name}: ${EXAMPLES[name]}`;
+      throw new InputError(name, error.message, { hint: error.hint ?? example, cause: error });
     }
     throw error;
   }

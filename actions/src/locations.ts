@@ -3,7 +3,7 @@ import * as core from "@actions/core";
 import { type Location, type Platform, parseLocation, parsePlatform } from "@stowage/layout";
 import { type OpenOptions, type RateLimit, RegistryClient, userAgent } from "@stowage/registry";
 import type { Login } from "./credentials.js";
-import { InputError, lines, parsed, text } from "./inputs.js";
+import { hosts, InputError, parsed, text } from "./inputs.js";
 import { info, visible } from "./log.js";
 import { version } from "./version.js";
 import { insidePath } from "./workspace.js";
@@ -40,10 +40,7 @@ export interface Registries {
  */
 export function registries(signal: AbortSignal, login: Login | undefined): Registries {
   const client = new RegistryClient({
-    plainHttp: lines("plain-http"),
-    caFile: text("ca-file"),
-    insecure: lines("insecure"),
-    trustedRealms: lines("trust-realm"),
+    ...connectionInputs(),
     userAgent: userAgent(version, {}),
     // For registries alone: where one redirects to does not learn of the workflow.
     headers: { "user-agent": userAgent(version, process.env) },
@@ -58,6 +55,21 @@ export function registries(signal: AbortSignal, login: Login | undefined): Regis
       await client.close();
     },
   };
+}
+
+/** The inputs `plain-http`, `ca-file`, `insecure` and `trust-realm`. */
+export function connectionInputs(): {
+  readonly plainHttp: readonly string[];
+  readonly caFile: string | undefined;
+  readonly insecure: readonly string[];
+  readonly trustedRealms: readonly string[];
+} {
+  const caFile = text("ca-file");
+  if (caFile !== undefined && !existsSync(caFile))
+    throw new InputError("ca-file", `there is no file ${JSON.stringify(caFile)}`, {
+      hint: "Write the path of a PEM file with certificates.",
+    });
+  return { plainHttp: hosts("plain-http"), caFile, insecure: hosts("insecure"), trustedRealms: hosts("trust-realm") };
 }
 
 /** `docker.io: 98 of 100 requests left` */

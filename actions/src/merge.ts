@@ -4,7 +4,7 @@ import { formatLocation, formatReference, type Location, type Source } from "@st
 import { resolveLocation, withSources, withTarget } from "@stowage/registry";
 import { contentsOf, picturesOf } from "./contents.js";
 import { type Login, loginFor, readAccount } from "./credentials.js";
-import { annotations, atLeastOne, flag, InputError, names, pairs, text } from "./inputs.js";
+import { annotations, atLeastOne, flag, InputError, names, pairs, tagName, text } from "./inputs.js";
 import { locationOf, registries } from "./locations.js";
 import { count, formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
@@ -86,7 +86,8 @@ function readInputs(): MergeInputs {
 /** Where the index goes: `target`, or with `ref` where the first part is. */
 function targetOf(first: Location): Location {
   const target = text("target");
-  const ref = text("ref");
+  const named = text("ref");
+  const ref = named === undefined ? undefined : tagName("ref", named);
   if (target !== undefined && ref === undefined) return locationOf("target", target);
   if (target !== undefined || ref === undefined)
     throw new InputError("target", "either target or ref says where the index goes", {

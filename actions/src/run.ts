@@ -52,7 +52,9 @@ export async function run(name: string, action: (context: ActionContext) => Prom
 /** The text of an annotation: what happened, then what can be done about it. */
 function described(name: string, error: unknown, what: string | undefined): string {
   const message = error instanceof Error ? error.message : String(error);
-  const parts = [visible(what === undefined ? message : `${what}: ${message}`)];
+  // A sync file may have several mistakes, a line for each; elsewhere a line break is not ours.
+  const lines = error instanceof InputError ? message.split("\n") : [message];
+  const parts = lines.map((line, at) => visible(at === 0 && what !== undefined ? `${what}: ${line}` : line));
   for (const line of adviceFor(error, name)?.split("\n") ?? []) parts.push(visible(line));
   if (!isOciError(error)) {
     parts.push("This was not foreseen. Run the job again with debug logging to see where it happened.");

@@ -58,8 +58,5 @@ function upstreamOf(proxy: string): Upstream {
     userAgent: userAgent(version, {}),
     headers: { "user-agent": userAgent(version, process.env) },
   });
-  const place = `docker://${proxy.replace(/\/+$/, "")}`;
-  // What is wrong with the place itself is said before anything is served.
-  parseLocation(`${place}/repository`);
-  return async (name) => (await openSource(parseLocation(`${place}/${name}`), { client })).source;
+  return async (name) => (await openSource(parseLocation(`docker://${proxy}/${name}`), { client })).source;
 }

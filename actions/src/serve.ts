@@ -1,5 +1,7 @@
 import * as core from "@actions/core";
-import { flag, InputError, lines, text } from "./inputs.js";
+import { parseLocation } from "@stowage/layout";
+import { flag, InputError, parsed, text } from "./inputs.js";
+import { connectionInputs } from "./locations.js";
 import { info } from "./log.js";
 import { setOutputs } from "./outputs.js";
 import { run } from "./run.js";
@@ -27,11 +29,8 @@ async function start(signal: AbortSignal): Promise<void> {
       host,
       port,
       readonly: flag("readonly", false),
-      proxy: text("proxy"),
-      plainHttp: lines("plain-http"),
-      caFile: text("ca-file"),
-      insecure: lines("insecure"),
-      trustedRealms: lines("trust-realm"),
+      proxy: proxyInput(),
+      ...connectionInputs(),
     },
     signal,
   );
@@ -51,6 +50,13 @@ async function stop({ summary, ...serving }: Serving & { readonly summary?: bool
     columns: ["URL", "Requests", "Sent", "Received"],
     rows: [[serving.url, String(requests), `${sent} bytes`, `${received} bytes`]],
   });
+}
+
+/** `HOST[/PREFIX]` */
+function proxyInput(): string | undefined {
+  const value = text("proxy")?.replace(/\/+$/, "");
+  if (value !== undefined) parsed("proxy", () => parseLocation(`docker://${value}/repository`));
+  return value;
 }
 
 function listenInput(): { host: string; port: number } {

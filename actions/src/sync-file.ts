@@ -14,7 +14,7 @@ export async function syncFileOf(source: string): Promise<{ readonly file: SyncF
   if (target !== undefined) {
     checkPlaces(source, target);
     return {
-      file: { path: "the inputs", items: [await attempted("source", () => syncItem(item))], concurrency: 8 },
+      file: { path: "the inputs", items: [await attempted(inputIn, () => syncItem(item))], concurrency: 8 },
       fromFile: false,
     };
   }
@@ -23,7 +23,10 @@ export async function syncFileOf(source: string): Promise<{ readonly file: SyncF
     throw new InputError(given, "it is for a sync from a source to a target, not for a file", {
       hint: "Write it into the file, or name a target.",
     });
-  const file = await attempted("source", () => readSyncFile(insidePath("source", source)));
+  const file = await attempted(
+    () => "source",
+    () => readSyncFile(insidePath("source", source)),
+  );
   return { file, fromFile: true };
 }
 
@@ -38,6 +41,11 @@ function checkPlaces(source: string, target: string): void {
 
 function itemOf(source: string, target: string | undefined): SyncItemValue {
   const tags = names("tags");
+  const odd = tags.find((tag) => !/^[\w*?][\w.*?-]*$/.test(tag));
+  if (odd !== undefined)
+    throw new InputError("tags", `${JSON.stringify(odd)} is no tag`, {
+      hint: "A tag has letters, digits, dots, hyphens and underscores; * and ? stand for any of them, as 1.2.*",
+    });
   const [semver, newest] = [text("semver"), wholeNumber("newest")];
   const rule = { ...(semver === undefined ? {} : { semver }), ...(newest === undefined ? {} : { newest }) };
   const ruled = Object.keys(rule).length > 0;
@@ -71,13 +79,22 @@ function renamePair(value: string): { key: string; value: string; at: number } {
 }
 
 /** What is wrong with a sync file, or not there, is what the workflow gave as this input. */
-async function attempted<T>(input: string, read: () => Promise<T>): Promise<T> {
+async function attempted<T>(input: (message: string) => string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
     if (error instanceof InputError || !isOciError(error)) throw error;
     if (error.code !== "INVALID" && error.code !== "NOT_FOUND") throw error;
     const hint = error.code === "NOT_FOUND" ? "Name a sync file, or with a source also the input target." : error.hint;
-    throw new InputError(input, error.message, { hint, cause: error });
+    throw new InputError(input(error.message), error.message, { hint, cause: error });
   }
+}
+
+/** The input whose text a message quotes. */
+function inputIn(message: string): string {
+  const quoted = (input: string): boolean =>
+    [...names(input), ...lines(input).flatMap((line) => [line, line.slice(0, line.lastIndexOf("="))])].some(
+      (part) => part !== "" && message.includes(JSON.stringify(part)),
+    );
+  return ["semver", "platform", "rename", "repositories", "tags", "target"].find(quoted) ?? "source";
 }

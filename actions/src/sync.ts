@@ -13,7 +13,7 @@ import {
 } from "@stowage/registry";
 import { cacheKeys } from "./cache-key.js";
 import { type AccountInputs, type Login, loginFor, readAccount } from "./credentials.js";
-import { flag, InputError, lines, required, text, wholeNumber } from "./inputs.js";
+import { flag, hosts, InputError, required, text, wholeNumber } from "./inputs.js";
 import { registries } from "./locations.js";
 import { count, formatSize, info } from "./log.js";
 import { setOutputs } from "./outputs.js";
@@ -51,6 +51,7 @@ await run("sync", async (context) => {
 
 interface SyncInputs {
   readonly file: SyncFile;
+  readonly fromFile: boolean;
   /** Undefined where there is no file that one could be for. */
   readonly lock: string | undefined;
   readonly lockDigest: boolean;
@@ -79,6 +80,7 @@ async function readInputs(): Promise<SyncInputs> {
   const isCache = file.items.every(({ target }) => target?.kind === "layout");
   return {
     file,
+    fromFile,
     lock: !fromFile ? undefined : named === undefined ? lockPath(file) : insidePath("lock", named),
     lockDigest,
     options: {
@@ -87,7 +89,7 @@ async function readInputs(): Promise<SyncInputs> {
       ...(frozen ? { lock: "frozen" as const } : update ? { lock: "update" as const } : {}),
       ...(named === undefined ? {} : { lockPath: named }),
       offline: flag("offline", false),
-      allowedHosts: lines("allow-host"),
+      allowedHosts: hosts("allow-host"),
       salvage: flag("salvage", true),
       concurrency: wholeNumber("concurrency"),
     },
@@ -130,7 +132,7 @@ async function keysOf(followed: LockFile | undefined, { lock, file }: SyncInputs
 }
 
 /** Tells what was damaged, what failed and what was not pruned. True where all is there that was asked for. */
-function tell(report: SyncReport, { required }: SyncInputs, { fail, warn }: ActionContext): boolean {
+function tell(report: SyncReport, { required, fromFile }: SyncInputs, { fail, warn }: ActionContext): boolean {
   for (const { path, blobs, entries, index } of report.salvaged) {
     const parts = [
       ...(index === undefined ? [] : ["its index"]),
@@ -143,7 +145,7 @@ function tell(report: SyncReport, { required }: SyncInputs, { fail, warn }: Acti
   }
   const problems = [
     ...[...report.failures, ...report.images].flatMap(({ where, source, error }) =>
-      error === undefined ? [] : [{ what: `not synced: ${where}: ${source}`, error }],
+      error === undefined ? [] : [{ what: `not synced: ${fromFile ? `${where}: ` : ""}${source}`, error }],
     ),
     ...report.images.flatMap(({ source, report: copied }) =>
       (copied?.failures ?? []).map(({ path, error }) => ({
