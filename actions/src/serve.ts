@@ -2,7 +2,7 @@ import * as core from "@actions/core";
 import { parseLocation } from "@stowage/layout";
 import { flag, InputError, parsed, text } from "./inputs.js";
 import { connectionInputs } from "./locations.js";
-import { info } from "./log.js";
+import { count, formatSize, info } from "./log.js";
 import { setOutputs } from "./outputs.js";
 import { run } from "./run.js";
 import { type Serving, startServer, stopServer } from "./server-process.js";
@@ -43,12 +43,14 @@ async function start(signal: AbortSignal): Promise<void> {
 async function stop({ summary, ...serving }: Serving & { readonly summary?: boolean }): Promise<void> {
   const { log, requests, sent, received } = await core.group("What the registry was asked", () => stopServer(serving));
   for (const line of log) core.warning(line, { title: "stowage serve: A request failed" });
-  info(`stopped ${serving.url} after ${requests} requests; ${sent} bytes sent, ${received} received`);
+  info(
+    `stopped ${serving.url} after ${count(requests, "request")}; ${formatSize(sent)} sent, ${formatSize(received)} received`,
+  );
   if (summary === false || requests === 0) return;
   await writeSummary({
     heading: "Registry stopped",
     columns: ["URL", "Requests", "Sent", "Received"],
-    rows: [[serving.url, String(requests), `${sent} bytes`, `${received} bytes`]],
+    rows: [[serving.url, String(requests), formatSize(sent), formatSize(received)]],
   });
 }
 
