@@ -140,7 +140,7 @@ describe.each(actionNames)("%s", (action) => {
   });
 });
 
-describe("README.md", () => {
+describe("docs/actions", () => {
   it("has the inputs and outputs that the action.yml files declare", () => {
     expect(() =>
       execFileSync(process.execPath, [join(actionsFolder, "readme.mjs"), "--check"], {
@@ -148,13 +148,5 @@ describe("README.md", () => {
         timeout: 30_000,
       }),
     ).not.toThrow();
-  });
-
-  it("tells the permissions of each action", () => {
-    const text = readFileSync(join(actionsFolder, "README.md"), "utf8");
-    for (const action of actionNames) {
-      const section = text.slice(text.indexOf(`\n## ${action}\n`));
-      expect(section.slice(section.indexOf("### Permissions"), section.indexOf("\n## ", 5))).toContain("permissions:");
-    }
   });
 });
