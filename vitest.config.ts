@@ -10,7 +10,7 @@ export default defineConfig({
     alias: {
       "@stowage/server/testing": source("server", "testing"),
       ...Object.fromEntries(
-        ["layout", "image", "registry", "server"].map((name) => [`@stowage/${name}`, source(name)]),
+        ["layout", "image", "nix", "registry", "server"].map((name) => [`@stowage/${name}`, source(name)]),
       ),
     },
   },

@@ -18,6 +18,11 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
     "fast-glob": ["mapping.ts"],
     fflate: ["gzip.ts", "gzip-worker.ts"],
   },
+  "packages/nix/src": {
+    "@stowage/image": true,
+    "@stowage/layout": true,
+    "xz-decompress": ["compression/xz.ts"],
+  },
   "packages/registry/src": {
     "@stowage/layout": true,
     re2js: ["sync/pattern.ts"],
@@ -30,6 +35,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
   "packages/cli/src": {
     "@stowage/image": true,
     "@stowage/layout": true,
+    "@stowage/nix": true,
     "@stowage/registry": true,
     "@stowage/server": true,
     "@stowage/server/testing": ["commands/serve.ts"],

@@ -1,4 +1,3 @@
-import { statSync } from "node:fs";
 import {
   type AttachedFile,
   type AttachOptions,
@@ -6,9 +5,9 @@ import {
   annotationKeys,
   attach,
   createdAt,
-  isMediaType,
   type Location,
   type Platform,
+  parseAttachedFile,
   selectPlatform,
 } from "@stowage/layout";
 import { resolveLocation, withTarget } from "@stowage/registry";
@@ -71,13 +70,10 @@ function readInputs(): AttachInputs {
   };
 }
 
-/** `FILE[:MEDIATYPE]`. A name that holds a colon and exists is a name. */
 function fileOf(value: string): AttachedFile {
-  const colon = value.lastIndexOf(":");
-  const mediaType = value.slice(colon + 1);
-  const exists = statSync(value, { throwIfNoEntry: false }) !== undefined;
-  if (exists || colon < 1 || !isMediaType(mediaType)) return { path: insidePath("files", value) };
-  return { path: insidePath("files", value.slice(0, colon)), mediaType };
+  const file = parseAttachedFile(value);
+  insidePath("files", file.path);
+  return file;
 }
 
 async function report(

@@ -1,40 +1,28 @@
-import { resolve } from "node:path";
 import * as core from "@actions/core";
 import {
+  type ArtifactBuildResult,
   type BaseImage,
   type BuildDestination,
   type BuildEvent,
-  type BuildOptions,
   type BuildResult,
+  type BuiltImage,
+  build,
+  buildArtifact,
+  buildIndex,
   buildInto,
-  compressions,
-  type FileMapping,
-  parseMapping,
+  type IndexBuildResult,
 } from "@stowage/image";
-import { createdAt, formatLocation, formatPlatform, type Location, parseReference } from "@stowage/layout";
+import { type Descriptor, formatLocation, formatPlatform, type Location } from "@stowage/layout";
 import { type OpenOptions, resolveLocation, withSource, withTarget } from "@stowage/registry";
-import { type Login, loginFor, readAccount } from "./credentials.js";
-import {
-  annotations,
-  argv,
-  atLeastOne,
-  choice,
-  flag,
-  InputError,
-  lines,
-  names,
-  pairs,
-  parsed,
-  tagName,
-  text,
-} from "./inputs.js";
-import { locationOf, platform, registries } from "./locations.js";
+import { type BuildInputs, readInputs } from "./build-inputs.js";
+import { registries } from "./locations.js";
 import { count, formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
 import { type Bar, sizePicture } from "./picture.js";
 import { run } from "./run.js";
 import { writeSummary } from "./summary.js";
-import { insidePath } from "./workspace.js";
+
+type Built = BuildResult | IndexBuildResult | ArtifactBuildResult;
 
 await run("build", async ({ signal }) => {
   const inputs = readInputs();
@@ -42,13 +30,19 @@ await run("build", async ({ signal }) => {
   try {
     const result = await core.group("Building", () =>
       withBase(inputs.base, reach.open, (base) =>
-        buildInto(destinations(inputs, reach.open), {
-          ...inputs.options,
-          base,
-          signal,
-          scratch: process.env.RUNNER_TEMP || undefined,
-          onEvent: logEvent,
-        }),
+        buildInto<Built>(
+          destinations(inputs, reach.open),
+          (target, { tags }) => {
+            const { artifact, platforms } = inputs;
+            const options = { ...inputs.options, onEvent: logEvent };
+            if (artifact !== undefined) return buildArtifact(target, { ...artifact, tags, signal });
+            const [platform] = platforms;
+            return platform !== undefined && (platforms.length > 1 || inputs.index)
+              ? buildIndex(target, { ...options, platforms: [platform, ...platforms.slice(1)], base, tags, signal })
+              : build(target, { ...options, platform, base, tags, signal });
+          },
+          { signal, scratch: process.env.RUNNER_TEMP || undefined },
+        ),
       ),
     );
     await report(result, inputs);
@@ -57,90 +51,12 @@ await run("build", async ({ signal }) => {
   }
 });
 
-interface BuildInputs {
-  readonly targets: readonly [Location, ...Location[]];
-  readonly tags: readonly string[];
-  readonly base: Location | undefined;
-  readonly options: BuildOptions;
-  readonly login: Login | undefined;
-  readonly summary: boolean;
-}
-
-function readInputs(): BuildInputs {
-  const account = readAccount();
-  const created = parsed("created", () => createdAt(text("created")));
-  const base = text("base");
-  const [first, ...others] = atLeastOne("target", lines("target"));
-  const targets = [locationOf("target", first), ...others.map((value) => locationOf("target", value))] as const;
-  const tags = names("tags").map(checkedTag);
-  if (tags.length > 0 && targets[0].kind !== "layout") {
-    throw new InputError("tags", `${formatLocation(targets[0])} is no layout, and only a layout gets more tags`, {
-      hint: "Name a layout first in target, or a target for each tag.",
-    });
-  }
-  const directory = text("directory");
-  const cwd = directory === undefined ? undefined : insidePath("directory", directory);
-  const below = (input: string, path: string): string => {
-    insidePath(input, resolve(cwd ?? ".", path));
-    return path;
-  };
-  const options: BuildOptions = {
-    files: lines("files").map((value) => fileOf(value, below)),
-    layers: lines("layer").map((tar) => ({ tar: below("layer", tar) })),
-    cwd,
-    ignore: lines("ignore"),
-    platform: platform("platform"),
-    annotations: annotations("annotations"),
-    created: created === undefined ? undefined : new Date(created),
-    compression: choice("compression", compressions),
-    modes: flag("keep-modes", false) ? "exact" : "normal",
-    ...configInputs(),
-  };
-  const baseLocation = base === undefined ? undefined : locationOf("base", base);
-  return {
-    targets,
-    tags,
-    base: baseLocation,
-    options,
-    login: loginFor(account, targets, baseLocation === undefined ? [] : [baseLocation]),
-    summary: flag("summary", true),
-  };
-}
-
-/** A tag, or the whole name of an image, as docker/metadata-action writes them. */
-function checkedTag(value: string): string {
-  if (/[/:]/.test(value)) parsed("tags", () => parseReference(value));
-  else tagName("tags", value);
-  return value;
-}
-
-function fileOf(value: string, below: (input: string, path: string) => string): FileMapping {
-  const mapping = parsed("files", () => parseMapping(value));
-  below("files", mapping.source);
-  return mapping;
-}
-
 function logEvent(event: BuildEvent): void {
   if (event.type === "base") info(`base ${event.descriptor.digest} ${formatPlatform(event.platform)}`);
   if (event.type === "layer") {
     const { digest, size } = event.result.descriptor;
     info(`layer ${event.layer + 1} ${digest} ${formatSize(size)}`);
   }
-}
-
-/** What the image runs, and how. */
-function configInputs(): Partial<BuildOptions> {
-  return {
-    entrypoint: argv("entrypoint"),
-    cmd: argv("cmd"),
-    env: lines("env"),
-    workdir: text("workdir"),
-    user: text("user"),
-    labels: pairs("labels"),
-    exposedPorts: lines("expose"),
-    volumes: lines("volume"),
-    stopSignal: text("stop-signal"),
-  };
 }
 
 function withBase<T>(
@@ -175,9 +91,10 @@ function tagOf(location: Location): string[] {
   return tag === undefined ? [] : [tag];
 }
 
-async function report(result: BuildResult, { targets, tags, summary }: BuildInputs): Promise<void> {
+async function report(result: Built, { targets, tags, summary }: BuildInputs): Promise<void> {
   const { descriptor } = result;
-  const system = formatPlatform(result.platform);
+  const images = "images" in result ? result.images : "platform" in result ? [result] : [];
+  const system = images.map(({ platform }) => formatPlatform(platform)).join(",");
   const [first] = targets;
   const references = targets.map((target) => pinned(target, descriptor));
   setOutputs({
@@ -187,27 +104,41 @@ async function report(result: BuildResult, { targets, tags, summary }: BuildInpu
     references,
     layout: first.kind === "layout" ? first.path : "",
     platform: system,
-    platforms: { [system]: descriptor.digest },
+    platforms: Object.fromEntries(images.map((image) => [formatPlatform(image.platform), image.descriptor.digest])),
   });
-  const size = result.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
-  const layers = `${count(result.layers.length, "layer")}, ${formatSize(size)}`;
-  for (const target of targets) info(`built ${formatLocation(target)} ${system} ${descriptor.digest} (${layers})`);
+  const blobs =
+    "files" in result ? result.files : images.flatMap(({ layers }) => layers.map((layer) => layer.descriptor));
+  const size = blobs.reduce((sum, blob) => sum + blob.size, 0);
+  const what = "files" in result ? result.artifactType : system;
+  const content = `${count(blobs.length, "files" in result ? "file" : "layer")}, ${formatSize(size)}`;
+  for (const target of targets) info(`built ${formatLocation(target)} ${what} ${descriptor.digest} (${content})`);
   if (!summary) return;
   await writeSummary({
-    heading: "Image built",
-    columns: ["Target", "Tags", "Platform", "Digest", "Size", "Layers"],
+    heading: "files" in result ? "Artifact built" : "Image built",
+    columns: [
+      "Target",
+      "Tags",
+      "files" in result ? "Type" : "Platform",
+      "Digest",
+      "Size",
+      "files" in result ? "Files" : "Layers",
+    ],
     rows: targets.map((target, index) => [
       formatLocation(target),
       [...tagOf(target), ...(index === 0 ? tags : [])].join(", "),
-      system,
+      what,
       descriptor.digest,
       formatSize(size),
-      String(result.layers.length),
+      String(blobs.length),
     ]),
-    pictures: [sizePicture(result.layers.map(layerBar))],
+    pictures: [sizePicture(images.length > 1 ? images.map(imageBar) : blobs.map(blobBar))],
   });
 }
 
-function layerBar({ descriptor }: BuildResult["layers"][number], at: number): Bar {
-  return { label: `${at + 1} ${descriptor.digest.slice(0, 19)}`, bytes: descriptor.size };
+function imageBar({ platform, layers }: BuiltImage): Bar {
+  return { label: formatPlatform(platform), bytes: layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0) };
+}
+
+function blobBar({ digest, size }: Descriptor, at: number): Bar {
+  return { label: `${at + 1} ${digest.slice(0, 19)}`, bytes: size };
 }

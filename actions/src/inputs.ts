@@ -1,4 +1,5 @@
 import * as core from "@actions/core";
+import { type LeveledAnnotation, parseLeveledAnnotation } from "@stowage/image";
 import { isTag, OciError, type OciErrorOptions, parseJson } from "@stowage/layout";
 
 /** What a workflow gave as an input is wrong. */
@@ -81,6 +82,18 @@ export function annotations(name: string, level: "manifest" | "index" = "manifes
     return levels.split(",").includes(level) ? [line.slice(levels.length + 1)] : [];
   });
   return toPairs(name, own);
+}
+
+/** Like {@link annotations}, each with its level. */
+export function leveledAnnotations(name: string): readonly LeveledAnnotation[] {
+  return lines(name).flatMap((line) => parsed(name, () => parseLeveledAnnotation(line)));
+}
+
+/** A whole number. */
+export function whole(name: string): number | undefined {
+  const value = text(name);
+  if (value === undefined || /^[0-9]{1,9}$/.test(value)) return value === undefined ? undefined : Number(value);
+  throw new InputError(name, `${JSON.stringify(value)} is no number`);
 }
 
 function toPairs(name: string, texts: readonly string[]): Record<string, string> {

@@ -1,8 +1,9 @@
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { type LayerMaker, memoryStore, serve as serveRegistry } from "@stowage/server";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { closeServers, sendError, sendJson, serve } from "../../packages/registry/test/support/server.js";
-import { stowage, temporaryDirectory } from "./stowage.js";
+import { stowage, stowageJson, temporaryDirectory } from "./stowage.js";
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
 
@@ -54,6 +55,24 @@ describe("what a registry says beside its answers", () => {
     expect(JSON.parse(json.stdout)).toEqual([{ tag: "v1" }]);
     expect(json.stderr).toContain("98 of 100");
     expect(await stowage(["list", `${host}/a/b`, "--quiet"])).toMatchObject({ stdout: "v1\n", stderr: "" });
+  });
+
+  it("stands beside the result in JSON that is an object, also with --quiet", async () => {
+    const beside: LayerMaker = () => async (_exchange, next) => {
+      const answer = await next();
+      return { ...answer, headers: { ...answer.headers, ...headers } };
+    };
+    const registry = await serveRegistry({ store: memoryStore(), layers: [beside] });
+    try {
+      const host = `127.0.0.1:${registry.port}`;
+      const report = await stowageJson<{ notices: unknown }>(["probe", `${host}/a/b`, "--quiet"]);
+      expect(report.notices).toEqual({
+        warnings: [{ host, text: expect.stringContaining("deprecated") }],
+        rateLimits: [{ host, limit: 100, remaining: 98, window: 21_600_000 }],
+      });
+    } finally {
+      await registry.close();
+    }
   });
 
   it("is told also where the command fails", async () => {

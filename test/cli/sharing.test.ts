@@ -55,6 +55,14 @@ describe("--hardlink", () => {
   });
 });
 
+describe("--hardlink, of images that come through several sources", () => {
+  it("links what an index is made of", async () => {
+    const args = ["index", "create", "-t", "oci:merged:v1", "oci:one:v1", "--hardlink"];
+    const { copy } = await stowageJson<{ copy: CopyReport }>(args, { cwd });
+    expect(copy).toMatchObject({ written: 1, linked: 3 });
+  });
+});
+
 describe("du", () => {
   it("tells shared from own bytes", async () => {
     const usage = await stowageJson<Usage>(["du", "oci:one", "oci:two"], { cwd });

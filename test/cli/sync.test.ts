@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { SyncReport } from "@stowage/registry";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Run, stowage, stowageJson, temporaryDirectory } from "./stowage.js";
+import { type Run, startServe, stowage, stowageJson, temporaryDirectory } from "./stowage.js";
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
 
@@ -55,6 +55,20 @@ describe("stowage sync", () => {
     expect(again).toMatchObject({ code: 0, stdout: "oci:salvaged:v1\n" });
     expect(again.stderr).toContain("damaged, and taken out of oci:salvaged: its index (");
     expect(await run("salvage.yaml", "--salvage", "--quiet")).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it("sends blobs in chunks where it is asked to", async () => {
+    const served = await startServe(["--memory", "--log", "text"]);
+    let log = "";
+    served.process.stderr?.on("data", (chunk) => (log += String(chunk)));
+    try {
+      const args = ["oci:in", `${served.host}/chunks`, "--repositories", "**", "--upload", "chunked"];
+      expect(await run(...args, "--chunk-size", "100")).toMatchObject({ code: 0 });
+      expect(log).toMatch(/PATCH/);
+      expect(await run(...args, "--chunk-size", "none")).toMatchObject({ code: 2 });
+    } finally {
+      await served.stop();
+    }
   });
 
   it("ends with 3 where a part failed, which it names first, and with 1 where nothing was done", async () => {

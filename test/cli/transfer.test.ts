@@ -98,6 +98,17 @@ describe("copy --dry-run", () => {
   });
 });
 
+describe("a copy to a repository that is new", () => {
+  it("mounts what other repositories have once a probe has found that the registry looks there", async () => {
+    const env = { XDG_CACHE_HOME: join(cwd, "cache") };
+    const push = (repository: string): Promise<CopyReport> =>
+      stowageJson<CopyReport>(["push", "oci:out:amd64", `${served.host}/${repository}:v1`], { cwd, env });
+    expect(await push("mounts/one")).toMatchObject({ mounted: 0 });
+    await stowageJson(["probe", `${served.host}/mounts/one`, "--write"], { cwd, env });
+    expect(await push("mounts/two")).toMatchObject({ mounted: 2, written: 1 });
+  });
+});
+
 describe("--no-clobber", () => {
   it("ends with 1, both digests and nothing sent where a tag stands for something else", async () => {
     const target = `${served.host}/kept/app:v1`;

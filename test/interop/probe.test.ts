@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import { type CopyReport, encodeJson, Layout, mediaTypes } from "@stowage/layout";
 import type { ProbeReport } from "@stowage/registry";
 import { describe, expect, it } from "vitest";
 import { stowage, stowageJson } from "../cli/stowage.js";
@@ -9,13 +11,17 @@ const kinds: { program: string; start: () => Promise<PeerRegistry>; known: Recor
   {
     program: "docker-registry",
     start: () => startDockerRegistry(),
-    known: { referrers: "no", sha512: "no", deleteTags: "no" },
+    known: { referrers: "no", sha512: "no", deleteTags: "no", anonymousMount: "no" },
   },
-  { program: "olareg", start: startOlareg, known: { referrers: "yes", sha512: "yes", deleteTags: "yes" } },
+  {
+    program: "olareg",
+    start: startOlareg,
+    known: { referrers: "yes", sha512: "yes", deleteTags: "yes", anonymousMount: "yes" },
+  },
   {
     program: zot,
     start: startZot,
-    known: { referrers: "yes", deleteTags: "yes", ...(zot === "zot" ? {} : { sha512: "no" }) },
+    known: { referrers: "yes", deleteTags: "yes", anonymousMount: "yes", ...(zot === "zot" ? {} : { sha512: "no" }) },
   },
 ];
 const everywhere = {
@@ -33,11 +39,32 @@ const everywhere = {
   immutableTags: "no",
 };
 
+/** Tags an image with one blob as `v1`. */
+async function anImage(layout: Layout): Promise<void> {
+  const config = await layout.write([encodeJson({ architecture: "amd64", os: "linux" })], mediaTypes.config);
+  const manifest = encodeJson({ schemaVersion: 2, mediaType: mediaTypes.manifest, config, layers: [] });
+  await layout.tag("v1", await layout.write([manifest], mediaTypes.manifest));
+}
+
 const supportsOf = ({ capabilities }: ProbeReport): Record<string, string> =>
   Object.fromEntries(Object.entries(capabilities).map(([name, { support }]) => [name, support]));
 
 for (const { program, start, known } of kinds) {
   describe(`probe of ${program}`, () => {
+    it("takes a push to another repository all the same, through the upload that it opens in place of a mount", async (context) => {
+      needs(context, program);
+      const { host } = await start();
+      const env = { XDG_CACHE_HOME: await scratch() };
+      const layout = await Layout.create(join(await scratch(), "out"));
+      await anImage(layout);
+      const push = (name: string): Promise<CopyReport> =>
+        stowageJson<CopyReport>(["push", `oci:${layout.path}:v1`, `${host}/${name}:v1`], { env });
+      await push("acme/one");
+      await stowageJson(["probe", `${host}/acme/one`, "--write"], { env });
+      const { mounted, written } = await push("acme/two");
+      expect([mounted, written]).toEqual([0, 2]);
+    });
+
     it("tells what it supports and leaves no tag, and no manifest or blob that can be had", async (context) => {
       needs(context, program, "crane");
       const registry = await watch(await start());

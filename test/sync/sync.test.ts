@@ -2,6 +2,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   ArchiveSource,
+  copy,
   type Descriptor,
   Layout,
   parseReference,
@@ -9,7 +10,7 @@ import {
   type Source,
   verify,
 } from "@stowage/layout";
-import { sync, syncItem } from "@stowage/registry";
+import { type SyncReport, sync, syncItem } from "@stowage/registry";
 import { beforeAll, describe, expect, it } from "vitest";
 import { pushImage, pushIndex, pushReferrer } from "./images.js";
 import { outcomes, scratch, startRegistry, syncAs, type TestRegistry, testClient } from "./places.js";
@@ -245,6 +246,50 @@ describe("a dry run", () => {
       report.images.reduce((all, image) => all + (image.report?.[count] ?? 0), 0);
     for (const count of ["bytes", "written", "present"] as const) expect(sum(told, count)).toBe(sum(done, count));
     expect(sum(done, "bytes")).toBeGreaterThan(0);
+  });
+});
+
+describe("a dry run into several repositories", () => {
+  const counts = ["written", "present", "mounted", "linked", "bytes"] as const;
+  const sums = ({ images }: SyncReport, host: string): number[] =>
+    counts.map((count) =>
+      images.filter(({ target }) => target.includes(host)).reduce((all, { report }) => all + (report?.[count] ?? 0), 0),
+    );
+
+  it("foresees what is mounted from one to the other, what several images share, and what goes on from there", async () => {
+    const directory = await scratch();
+    const more = repository(from, "library/more");
+    // One of the places has something already; three tags stand for one image, and two images share their layers.
+    await copy(repository(from, "library/alpine"), repository(to, "mounts/partly"), "3.19");
+    await pushImage(more, "more", ["v1", "v2", "v3"]);
+    await pushIndex(more, "alpine", "also");
+    const lines = [
+      `- { source: ${from.host}/library/alpine, target: ${to.host}/mounts/one }`,
+      `- { source: ${from.host}/library/more, target: ${to.host}/mounts/more }`,
+      `- { source: ${from.host}/library/alpine, target: ${to.host}/mounts/partly }`,
+      `- { source: ${to.host}/mounts/one, target: ${to.host}/mounts/on, tags: [multi, "3.9"] }`,
+      `- { source: ${from.host}/library/alpine, target: "oci:together" }`,
+    ];
+    const told = await syncAs(directory, lines, { dryRun: true, concurrency: 1 });
+    to.requests.length = 0;
+    const done = await syncAs(directory, lines, { concurrency: 1 });
+    expect(done.failures).toEqual([]);
+    expect(told.images.map(({ target, report }) => [target, counts.map((count) => report?.[count])])).toEqual(
+      done.images.map(({ target, report }) => [target, counts.map((count) => report?.[count])]),
+    );
+    expect(to.requests.filter((line) => line.includes("mount=")).length).toBe(sums(told, to.host)[2]);
+    expect(sums(done, "mounts/on:")[2]).toBeGreaterThan(0);
+  });
+
+  it("comes to the same sums where images move side by side", async () => {
+    const directory = await scratch();
+    const lines = ["a", "b", "c"].map(
+      (name) => `- { source: ${from.host}/library/alpine, target: ${to.host}/beside/${name} }`,
+    );
+    const told = await syncAs(directory, lines, { dryRun: true });
+    const done = await syncAs(directory, lines);
+    expect(sums(told, to.host)).toEqual(sums(done, to.host));
+    expect(sums(done, to.host)[2]).toBeGreaterThan(0);
   });
 });
 

@@ -27,6 +27,8 @@ export interface ClientArguments {
   readonly target?: string | readonly string[] | undefined;
   readonly references?: readonly string[] | undefined;
   readonly parts?: readonly string[] | undefined;
+  /** The last one is a file. */
+  readonly places?: readonly string[] | undefined;
   readonly quiet?: boolean;
 }
 
@@ -119,7 +121,9 @@ export function clientFor(args: ClientArguments, option: CredentialOption, more:
 /** The credentials of an option; a mirror, and a registry that only has referrers, are others, and do not get them. */
 function lookupFor(args: ClientArguments, option: CredentialOption, text: string): CredentialLookup {
   const others = new Set(hostsOf([args["referrers-from"], args["referrers-to"]]));
-  const own = new Set(hostsOf([args.location, args.source, args.target, args.references, args.parts].flat()));
+  const own = new Set(
+    hostsOf([args.location, args.source, args.target, args.references, args.parts, args.places?.slice(0, -1)].flat()),
+  );
   if (option === "creds" && own.size > 1)
     throw new UsageError(`--creds is for one registry, not for ${[...own].join(" and ")}`, {
       hint: "Log in to them with stowage login.",

@@ -1,5 +1,6 @@
 import { type ClientOptions, type RateLimit, RegistryClient } from "@stowage/registry";
 import type { Context } from "./command.js";
+import { listenTo, noticesOf } from "./notices.js";
 import { note } from "./output.js";
 import { formatDuration } from "./quantities.js";
 
@@ -17,6 +18,7 @@ const advice = new Set<string>();
 export function openClient(options: ClientOptions, quiet: boolean): RegistryClient {
   const client = new RegistryClient(options);
   opened.push({ client, quiet });
+  listenTo(client);
   return client;
 }
 
@@ -28,9 +30,9 @@ export function adviseAtEnd(text: string): void {
 /** Tells on stderr what registries said beside their answers, each thing once, and closes the clients of this run. */
 export async function closeClients(err: Context["err"]): Promise<void> {
   const clients = opened.splice(0);
-  const heard = clients.filter(({ quiet }) => !quiet).map(({ client }) => client);
-  const warnings = heard.flatMap((client) => client.warnings).map(({ host, text }) => `${host} warns: ${text}`);
-  const limits = heard.flatMap((client) => client.rateLimits).map(limitLine);
+  const notices = noticesOf(clients.filter(({ quiet }) => !quiet).map(({ client }) => client));
+  const warnings = notices?.warnings.map(({ host, text }) => `${host} warns: ${text}`) ?? [];
+  const limits = notices?.rateLimits.map(limitLine) ?? [];
   for (const line of new Set([...advice, ...warnings, ...limits])) note({ err }, line);
   advice.clear();
   await Promise.all(clients.map(({ client }) => client.close()));

@@ -35,7 +35,8 @@ export interface AnyCommand {
   readonly command: string | readonly string[];
   readonly describe: string;
   readonly examples: Command<unknown>["examples"];
-  module(context: Context, end: (code: ExitCode) => void): CommandModule<CommonOptions, unknown>;
+  /** `ended` is given what the command ends with, once yargs has started it. */
+  module(context: Context, ended: (code: Promise<ExitCode>) => void): CommandModule<CommonOptions, unknown>;
 }
 
 /** Turns a {@link Command} into one that yargs can run. */
@@ -44,14 +45,15 @@ export function defineCommand<T>(command: Command<T>): AnyCommand {
     command: command.command,
     describe: command.describe,
     examples: command.examples,
-    module: (context, end) => ({
+    module: (context, ended) => ({
       command: command.command,
       describe: command.describe,
       builder: (yargs) =>
         command
           .options(yargs)
           .example(command.examples.map(([line, text]): [string, string] => [line, text])) as Argv<unknown>,
-      handler: async (args) => end(await command.run(args as ArgumentsCamelCase<T>, context)),
+      // Where a handler returns a promise, yargs writes the help, in case that fails.
+      handler: (args) => ended(command.run(args as ArgumentsCamelCase<T>, context)),
     }),
   };
 }
@@ -70,12 +72,12 @@ export function defineGroup({ command, describe, commands }: CommandGroup): AnyC
     command,
     describe,
     examples,
-    module: (context, end) => ({
+    module: (context, ended) => ({
       command,
       describe,
       builder: (yargs) => {
         let group: Argv<unknown> = yargs;
-        for (const one of commands) group = group.command(one.module(context, end) as never);
+        for (const one of commands) group = group.command(one.module(context, ended) as never);
         return group
           .example(examples.map(([line, text]): [string, string] => [line, text]))
           .demandCommand(1, `Name one of ${commands.map(nameOf).join(", ")}.`)

@@ -1,4 +1,4 @@
-import type { ConfigChanges } from "@stowage/image";
+import { type ConfigChanges, parseHealthcheck } from "@stowage/image";
 import { parseJson } from "@stowage/layout";
 import type { Argv } from "yargs";
 import { parsed, UsageError } from "./command.js";
@@ -15,6 +15,12 @@ export interface ConfigArguments {
   readonly expose: string[] | undefined;
   readonly volume: string[] | undefined;
   readonly "stop-signal": string | undefined;
+  readonly author: string | undefined;
+  readonly healthcheck: string[] | undefined;
+  readonly "health-interval": string | undefined;
+  readonly "health-timeout": string | undefined;
+  readonly "health-start-period": string | undefined;
+  readonly "health-retries": string | undefined;
 }
 
 /** Adds the options that say how a container runs. */
@@ -65,11 +71,39 @@ export function withConfigOptions<T>(yargs: Argv<T>) {
       requiresArg: true,
       describe: "A path for data that outlives the container",
     })
-    .option("stop-signal", { type: "string", requiresArg: true, describe: "The signal that stops the program" });
+    .option("stop-signal", { type: "string", requiresArg: true, describe: "The signal that stops the program" })
+    .option("author", { type: "string", requiresArg: true, describe: "Who made the image" })
+    .option("healthcheck", {
+      type: "string",
+      array: true,
+      requiresArg: true,
+      describe: "The program that tells whether the container is well, as --cmd has it; a line for a shell; or none",
+    })
+    .option("health-interval", { type: "string", requiresArg: true, describe: "Time between two checks: 30s, 5m" })
+    .option("health-timeout", { type: "string", requiresArg: true, describe: "Time a check may take" })
+    .option("health-start-period", {
+      type: "string",
+      requiresArg: true,
+      describe: "Time in which failed checks do not count",
+    })
+    .option("health-retries", {
+      type: "string",
+      requiresArg: true,
+      describe: "Failed checks after which the container is not well",
+    });
 }
 
 /** Reads the options of {@link ConfigArguments}. */
 export function configArguments(args: ConfigArguments): Omit<ConfigChanges, "created" | "platform"> {
+  const healthcheck = parsed(() =>
+    parseHealthcheck({
+      test: args.healthcheck,
+      interval: args["health-interval"],
+      timeout: args["health-timeout"],
+      startPeriod: args["health-start-period"],
+      retries: args["health-retries"],
+    }),
+  );
   return {
     user: args.user,
     env: args.env,
@@ -80,6 +114,8 @@ export function configArguments(args: ConfigArguments): Omit<ConfigChanges, "cre
     exposedPorts: args.expose,
     volumes: args.volume,
     stopSignal: args["stop-signal"],
+    author: args.author,
+    ...(healthcheck === undefined ? {} : { healthcheck }),
   };
 }
 

@@ -43,8 +43,11 @@ export function withLayerOptions<T>(yargs: Argv<T>): Argv<T & LayerArguments> {
       nargs: 2,
       describe: "OLD NEW, two LOCATIONs: exchange the layers of the old base, and what the config has from it",
     })
-    .option("add-layer", { ...texts, describe: "A tar, plain or gzip, that becomes a layer on top" })
-    .option("add-files", { ...texts, describe: "SRC[:DEST], as build has it; all in one layer on top" })
+    .option("add-layer", { ...texts, describe: "A tar, plain, gzip or zstd, that becomes a layer on top" })
+    .option("add-files", {
+      ...texts,
+      describe: "SRC[:DEST[:MODE[:UID:GID]]], as build has it; all in one layer on top",
+    })
     .option("directory", {
       ...text,
       alias: "C",
@@ -59,7 +62,7 @@ export function withLayerOptions<T>(yargs: Argv<T>): Argv<T & LayerArguments> {
     })
     .option("compression", {
       ...group,
-      choices: [...compressions, "zstd" as const],
+      choices: compressions,
       requiresArg: true,
       describe: "Compress every layer like this",
     })

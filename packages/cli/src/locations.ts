@@ -128,8 +128,9 @@ export function platformArgument(text: string | undefined): Platform | undefined
 }
 
 /** Reads a `--platform` that may name several, with commas between them. */
-export function platformsArgument(text: string | undefined): readonly Platform[] {
-  return text === undefined ? [] : text.split(",").map((one) => parsed(() => parsePlatform(one.trim())));
+export function platformsArgument(text: string | readonly string[] | undefined): readonly Platform[] {
+  const texts = text === undefined ? [] : [text].flat();
+  return texts.flatMap((one) => one.split(",")).map((one) => parsed(() => parsePlatform(one.trim())));
 }
 
 /** Reads `KEY=VALUE` options into an object. */
@@ -140,6 +141,13 @@ export function pairsArgument(option: string, texts: readonly string[] | undefin
     return [text.slice(0, equals), text.slice(equals + 1)] as const;
   });
   return Object.fromEntries(pairs);
+}
+
+/** Reads a `FROM=TO` of `--rename`. The expression may have an equals sign in it, a name has none. */
+export function renameArgument(text: string): readonly [from: string, to: string] {
+  const equals = text.lastIndexOf("=");
+  if (equals < 1) throw new UsageError(`--rename ${JSON.stringify(text)} is not FROM=TO`);
+  return [text.slice(0, equals), text.slice(equals + 1)];
 }
 
 /** A source with the manifest that a location names in it. */

@@ -17,22 +17,38 @@ export async function main(
   const interrupted = new AbortController();
   const interrupt = (): void => interrupted.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
-  let code: ExitCode = 0;
+  let code: Promise<ExitCode> = Promise.resolve(0);
   try {
     const context: Context = { out, err, signal: interrupted.signal };
     const parser = parserFor(await commandsFor(args), context, (ended) => {
       code = ended;
+      // It is waited for below; until then nobody is to miss a handler.
+      ended.catch(() => {});
     });
-    await parser.parseAsync([...args], {}, (_error, _argv, output) => {
+    await parser.parseAsync(args.map(fromDash), {}, (_error, _argv, output) => {
       if (output !== "") out.write(`${output}\n`);
     });
-    return code;
+    return await code;
   } catch (error) {
     if (interrupted.signal.aborted) return 130;
     return report(error, err);
   } finally {
     await closeClients(err);
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+  }
+}
+
+/** Among positionals yargs loses a lone `-`; until they have their names it goes by this. */
+const DASH = "\0-";
+
+function fromDash(argument: string): string {
+  return argument === "-" ? DASH : argument;
+}
+
+function toDash(values: Record<string, unknown>): void {
+  for (const [key, value] of Object.entries(values)) {
+    if (value === DASH) values[key] = "-";
+    else if (Array.isArray(value)) values[key] = value.map((one) => (one === DASH ? "-" : one));
   }
 }
 
@@ -43,7 +59,7 @@ function commandsFor([name]: readonly string[]): Promise<AnyCommand[]> {
 }
 
 /** The yargs parser of the commands. */
-function parserFor(table: readonly AnyCommand[], context: Context, end: (code: ExitCode) => void) {
+function parserFor(table: readonly AnyCommand[], context: Context, ended: (code: Promise<ExitCode>) => void) {
   let parser = yargs()
     .scriptName("stowage")
     .usage(
@@ -57,9 +73,10 @@ function parserFor(table: readonly AnyCommand[], context: Context, end: (code: E
       describe: "No progress and no hints",
       global: true,
     });
-  for (const command of table) parser = parser.command(command.module(context, end) as never);
+  for (const command of table) parser = parser.command(command.module(context, ended) as never);
   return (
     parser
+      .middleware(toDash)
       .demandCommand(1, "Name a command.")
       .recommendCommands()
       .strict()

@@ -1,11 +1,17 @@
 import { Writable } from "node:stream";
 import type { Location } from "@stowage/layout";
 import type { Context } from "./command.js";
+import { noticesOf } from "./notices.js";
 
-/** `value` as JSON on one line for a program, indented for a terminal. */
+/**
+ * `value` as JSON on one line for a program, indented for a terminal. An object also tells, as `notices`, what registries said beside
+ * their answers, where they said something.
+ */
 export function printJson(context: Context, value: unknown): void {
   const indent = (context.out as { isTTY?: boolean }).isTTY === true ? 2 : undefined;
-  context.out.write(`${JSON.stringify(value, errorsAsObjects, indent)}\n`);
+  const notices = Array.isArray(value) ? undefined : noticesOf();
+  const told = notices === undefined ? value : { ...(value as object), notices };
+  context.out.write(`${JSON.stringify(told, errorsAsObjects, indent)}\n`);
 }
 
 /** Where an archive is written to stdout, that is the result; what else there is to say of it goes nowhere. */

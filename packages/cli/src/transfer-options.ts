@@ -4,21 +4,25 @@ import type { Argv } from "yargs";
 import { UsageError } from "./command.js";
 import { sizeArgument } from "./quantities.js";
 
+/** How blobs are sent. */
+export interface UploadArguments {
+  readonly upload: "auto" | "monolithic" | "chunked";
+  readonly "chunk-size": string | undefined;
+}
+
 /** The options of every command that moves images: what is done, and how blobs are sent. */
-export interface TransferArguments {
+export interface TransferArguments extends UploadArguments {
   readonly "dry-run": boolean;
   readonly clobber: boolean;
   readonly "legacy-tags": boolean;
   readonly "force-recursive": boolean;
   readonly "include-external": boolean;
   readonly concurrency: string | undefined;
-  readonly upload: "auto" | "monolithic" | "chunked";
-  readonly "chunk-size": string | undefined;
 }
 
 /** Adds the options of {@link TransferArguments}. */
 export function withTransferOptions<T>(yargs: Argv<T>): Argv<T & TransferArguments> {
-  return yargs
+  return withUploadOptions(yargs)
     .option("dry-run", {
       type: "boolean",
       default: false,
@@ -48,7 +52,12 @@ export function withTransferOptions<T>(yargs: Argv<T>): Argv<T & TransferArgumen
       type: "string",
       requiresArg: true,
       describe: "How many blobs move at once [default: 16, or 4 large ones]",
-    })
+    }) as unknown as Argv<T & TransferArguments>;
+}
+
+/** Adds the options of {@link UploadArguments}. */
+export function withUploadOptions<T>(yargs: Argv<T>): Argv<T & UploadArguments> {
+  return yargs
     .option("upload", {
       choices: ["auto", "monolithic", "chunked"] as const,
       default: "auto" as const,
@@ -60,11 +69,11 @@ export function withTransferOptions<T>(yargs: Argv<T>): Argv<T & TransferArgumen
       requiresArg: true,
       group: "Registries:",
       describe: "The size of a chunk, like 10MiB [default: 4MiB]",
-    }) as unknown as Argv<T & TransferArguments>;
+    }) as unknown as Argv<T & UploadArguments>;
 }
 
 /** How blobs are sent, for the client. */
-export function uploadOptions(args: TransferArguments): UploadOptions {
+export function uploadOptions(args: UploadArguments): UploadOptions {
   const chunkSize = sizeArgument("chunk-size", args["chunk-size"]);
   if (chunkSize !== undefined && chunkSize < 1) throw new UsageError("--chunk-size has to be at least one byte");
   return { strategy: args.upload, chunkSize };

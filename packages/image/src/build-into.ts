@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { copy, Layout, type LayoutOptions, type Target } from "@stowage/layout";
-import { type BuildOptions, type BuildResult, build } from "./build.js";
+import { type Abortable, copy, type Descriptor, Layout, type LayoutOptions, type Target } from "@stowage/layout";
+import type { BuildTags } from "./build.js";
 import type { BuildTarget } from "./content-writer.js";
 
 /** Where an image goes, and what it is called there. */
@@ -15,7 +15,7 @@ export interface BuildDestination {
 }
 
 /** The options of {@link buildInto}. */
-export interface BuildIntoOptions extends Omit<BuildOptions, "tags"> {
+export interface BuildIntoOptions extends Abortable {
   /** The directory for a layout that is removed again, needed where the first destination is none. Default: the system's. */
   readonly scratch?: string | undefined;
   /** How that layout is opened. */
@@ -23,18 +23,19 @@ export interface BuildIntoOptions extends Omit<BuildOptions, "tags"> {
 }
 
 /**
- * Builds an image into the first destination and copies it from there into the others, one after the other. Where the first
- * is no layout, all get it from a layout that is removed again. Fails as {@link build} and `copy` do; destinations before
- * the one that failed keep what they got.
+ * Builds into the first destination and copies from there into the others, one after the other: what `work` makes, such as
+ * {@link build} or {@link buildIndex}, given the target and the tags. Where the first is no layout, all get it from a layout
+ * that is removed again. Fails as `work` and `copy` do; destinations before the one that failed keep what they got.
  */
-export async function buildInto(
+export async function buildInto<T extends { readonly descriptor: Descriptor }>(
   destinations: readonly [BuildDestination, ...BuildDestination[]],
-  options: BuildIntoOptions,
-): Promise<BuildResult> {
+  work: (target: BuildTarget, tags: Required<BuildTags>) => Promise<T>,
+  options: BuildIntoOptions = {},
+): Promise<T> {
   const [first, ...others] = destinations;
   if (first.isLayout) {
     return first.use(async (target) => {
-      const result = await build(target as BuildTarget, { ...options, tags: first.tags });
+      const result = await work(target as BuildTarget, { tags: first.tags });
       await copyInto(others, target, result, options);
       return result;
     });
@@ -42,7 +43,7 @@ export async function buildInto(
   const directory = await mkdtemp(join(options.scratch ?? tmpdir(), "stowage-build-"));
   try {
     const layout = await Layout.create(directory, options.layout);
-    const result = await build(layout, options);
+    const result = await work(layout, { tags: [] });
     await copyInto(destinations, layout, result, options);
     return result;
   } finally {
@@ -53,7 +54,7 @@ export async function buildInto(
 async function copyInto(
   destinations: readonly BuildDestination[],
   source: Target,
-  { descriptor }: BuildResult,
+  { descriptor }: { readonly descriptor: Descriptor },
   { signal }: BuildIntoOptions,
 ): Promise<void> {
   for (const { tags, use } of destinations) {

@@ -1,191 +1,105 @@
 import {
-  type Abortable,
-  type Annotations,
-  annotationKeys,
   contentOf,
   type Descriptor,
   descriptorOf,
   encodeJson,
-  formatTime,
-  hostPlatform,
-  type ImageManifest,
+  formatPlatform,
   mediaTypes,
   normalizePlatform,
   OciError,
   type Platform,
-  type Presence,
-  sourceDateEpoch,
+  parseAnnotations,
 } from "@stowage/layout";
-import { type BaseImage, isNondistributable, type ReadBase, readBase, toOciLayer } from "./base.js";
-import type { Compression } from "./compression.js";
-import { type ConfigChanges, type History, makeConfig, platformOf, sorted } from "./config.js";
+import { type BuildEvent, type BuildOptions, type BuiltImage, buildImage, withData } from "./build-image.js";
+import { sorted } from "./config.js";
 import type { BuildTarget } from "./content-writer.js";
-import type { FileTreeOptions } from "./file-tree.js";
-import { type Layer, type LayerSource, writeLayer } from "./layer.js";
-import { LowerPaths } from "./lower-paths.js";
-import type { FileMapping } from "./mapping.js";
+import { keyOfPlatform } from "./index-entries.js";
+import { annotationsAt } from "./leveled-annotation.js";
 
-/** What {@link build} tells while it works. Layers are counted from 0, without those of the base. */
-export type BuildEvent =
-  | { readonly type: "base"; readonly descriptor: Descriptor; readonly platform: Platform }
-  | { readonly type: "base-layer"; readonly descriptor: Descriptor; readonly presence: Presence }
-  /** So many more bytes of the uncompressed tar of a layer were taken in. */
-  | { readonly type: "bytes"; readonly layer: number; readonly bytes: number }
-  | { readonly type: "layer"; readonly layer: number; readonly result: Layer }
-  | { readonly type: "manifest"; readonly descriptor: Descriptor }
-  | { readonly type: "tag"; readonly tag: string };
-
-/** The options of {@link build}. */
-export interface BuildOptions extends Omit<FileTreeOptions, "below">, Omit<ConfigChanges, "created">, Abortable {
-  /** `SRC[:DEST]` each, all in one layer, above those of `layers`. */
-  readonly files?: readonly (string | FileMapping)[] | undefined;
-  /** One layer each, the first at the bottom. */
-  readonly layers?: readonly LayerSource[] | undefined;
-  /** The image to build on: its layers stay as they are, its configuration is inherited. */
-  readonly base?: BaseImage | undefined;
-  /** The time in the configuration. Default: `SOURCE_DATE_EPOCH`; without it there is none. */
-  readonly created?: Date | undefined;
-  /** Seconds since 1970 that every file gets as its time. Default: `SOURCE_DATE_EPOCH`; without it 0. */
-  readonly mtime?: number | undefined;
-  /** Default: that of the base, or Linux on this machine's processor. */
-  readonly platform?: Platform | undefined;
-  /** Of the manifest. They win over those that `base` brings. */
-  readonly annotations?: Annotations | undefined;
-  /** The names the image gets in the target. Without any it is found by its digest only. */
+/** The names that what is built gets. */
+export interface BuildTags {
+  /** In the target. Without any it is found by its digest only. */
   readonly tags?: readonly string[] | undefined;
-  /** Default: `gzip`. */
-  readonly compression?: Compression | undefined;
-  readonly onEvent?: ((event: BuildEvent) => void) | undefined;
 }
 
 /** What {@link build} made. */
-export interface BuildResult {
-  /** Of the manifest. */
-  readonly descriptor: Descriptor;
-  readonly platform: Platform;
-  readonly config: Descriptor;
-  /** All layers, those of the base first. */
-  readonly layers: readonly Layer[];
+export interface BuildResult extends BuiltImage {
   readonly tags: readonly string[];
 }
 
-/**
- * Builds an image from files and stores it in `target`. The same inputs give the same digest on every machine. Tags are set
- * last, when all content is there.
- *
- * A base keeps its layers, its directories keep their mode and owner, and files for a directory that is a link in it go to
- * where the link points (see {@link LowerPaths}; for that the layers of the base are read once). The result is an OCI image,
- * also on a Docker base: media types are converted, bytes and digests of layers stay.
- *
- * Fails with `NOT_FOUND` where a source or the base is missing, with `INVALID` where an option breaks the spec or where the
- * image would have no layer, and as {@link writeLayer} does.
- */
-export async function build(target: BuildTarget, options: BuildOptions): Promise<BuildResult> {
-  const { signal, onEvent } = options;
-  const sources: readonly LayerSource[] = [
-    ...(options.layers ?? []),
-    ...((options.files?.length ?? 0) === 0 ? [] : [{ files: options.files ?? [] }]),
-  ];
-  const epoch = sourceDateEpoch();
-  const created =
-    options.created !== undefined
-      ? formatTime(options.created)
-      : epoch === undefined
-        ? undefined
-        : formatTime(new Date(epoch * 1000));
-  const wanted = options.platform === undefined ? undefined : normalizePlatform(options.platform);
-  const base = options.base === undefined ? undefined : await readBase(options.base, wanted, { signal });
-  if (sources.length + (base?.layers.length ?? 0) === 0) {
-    throw new OciError("INVALID", "cannot build an image without a layer", {
-      hint: "Name at least one file, or a base.",
+/** The options of {@link buildIndex}. */
+export interface BuildIndexOptions extends Omit<BuildOptions, "platform">, BuildTags {
+  /** One image is built for each. */
+  readonly platforms: readonly [Platform, ...Platform[]];
+}
+
+/** What {@link buildIndex} made. */
+export interface IndexBuildResult {
+  /** Of the index. */
+  readonly descriptor: Descriptor;
+  /** In the order in which the index lists them: by platform. */
+  readonly images: readonly BuiltImage[];
+  readonly tags: readonly string[];
+}
+
+/** Builds an image as {@link buildImage} does. Tags are set last, when all content is there. */
+export async function build(target: BuildTarget, options: BuildOptions & BuildTags): Promise<BuildResult> {
+  if (["index", "index-descriptor"].some((level) => hasAny(options, level as "index")))
+    throw new OciError("INVALID", "an annotation is for the index, and a single image has none", {
+      hint: "Name several platforms, or ask for an index of one: --index.",
     });
-  }
-  const platform = base === undefined ? (wanted ?? hostPlatform()) : platformOf(base.config);
-  // Before any layer is made: a wrong option costs no time and leaves nothing behind.
-  const changes = { ...options, platform: base === undefined ? platform : undefined, created };
-  makeConfig(changes, [], base?.config);
-  if (base !== undefined) onEvent?.({ type: "base", descriptor: base.descriptor, platform });
+  const image = await buildImage(target, options);
+  return { ...image, tags: await nameIn(target, image.descriptor, options) };
+}
 
-  const baseLayers = base === undefined ? [] : await copyBaseLayers(target, options.base as BaseImage, base, options);
-  const below = await pathsBelow(target, baseLayers, sources, signal);
-  const layers: Layer[] = [];
-  for (const [index, source] of sources.entries()) {
-    const onBytes = (bytes: number): void => onEvent?.({ type: "bytes", layer: index, bytes });
-    const result = await writeLayer(target, source, { ...options, mtime: options.mtime ?? epoch, below, onBytes });
-    layers.push(result);
-    onEvent?.({ type: "layer", layer: index, result });
+/**
+ * Builds an image for each platform, as {@link buildImage} does, and an index of them: the same names in mappings may stand
+ * for other files on each (see {@link FileMapping}). The order of `platforms` does not matter. Fails with `CONFLICT` where two of
+ * them are the same, and as {@link buildImage} does. image-spec v1.1.1, image-index.md.
+ */
+export async function buildIndex(target: BuildTarget, options: BuildIndexOptions): Promise<IndexBuildResult> {
+  const { platforms, annotations, dataMax = -1, signal } = options;
+  const wanted = new Map<string, Platform>();
+  for (const platform of platforms.map(normalizePlatform)) {
+    const key = keyOfPlatform(platform);
+    if (wanted.has(key)) throw new OciError("CONFLICT", `two images for ${formatPlatform(platform)}`);
+    wanted.set(key, platform);
   }
-
-  // The spec lets a step have no time; umoci 0.4 crashes on it.
-  const history: History = { created: created ?? "1970-01-01T00:00:00Z", created_by: "stowage build" };
-  const configBytes = encodeJson(
-    makeConfig(
-      changes,
-      layers.map(({ diffId }) => ({ diffId, history })),
-      base?.config,
-    ),
-  );
-  const config = descriptorOf(configBytes, mediaTypes.config);
-  await target.push(contentOf(configBytes, config), { signal });
-  const all = [...baseLayers, ...layers];
-  const manifest: ImageManifest = {
+  const own = sorted(annotationsAt(annotations, "index"));
+  parseAnnotations(own, "the index");
+  const images: BuiltImage[] = [];
+  for (const [, platform] of [...wanted].sort(([one], [other]) => (one < other ? -1 : 1)))
+    images.push(await buildImage(target, { ...options, platform }));
+  const bytes = encodeJson({
     schemaVersion: 2,
-    mediaType: mediaTypes.manifest,
-    config,
-    layers: all.map((layer) => layer.descriptor),
-    ...annotationsOf(options, base),
-  };
-  const manifestBytes = encodeJson(manifest);
-  const descriptor = descriptorOf(manifestBytes, mediaTypes.manifest, { platform });
-  await target.push(contentOf(manifestBytes, descriptor), { signal });
-  onEvent?.({ type: "manifest", descriptor });
-  const tags = [...new Set(options.tags ?? [])];
+    mediaType: mediaTypes.index,
+    manifests: await Promise.all(images.map(({ descriptor }) => withData(target, descriptor, dataMax))),
+    ...(Object.keys(own).length === 0 ? {} : { annotations: own }),
+  });
+  const described = annotationsAt(annotations, "index-descriptor");
+  const descriptor = descriptorOf(bytes, mediaTypes.index, {
+    ...(Object.keys(described).length === 0 ? {} : { annotations: sorted(described) }),
+  });
+  await target.push(contentOf(bytes, descriptor), { signal });
+  options.onEvent?.({ type: "manifest", descriptor });
+  return { descriptor, images, tags: await nameIn(target, descriptor, options) };
+}
+
+function hasAny({ annotations }: BuildOptions, level: "index" | "index-descriptor"): boolean {
+  return Object.keys(annotationsAt(annotations, level)).length > 0;
+}
+
+/** Tags what was built, or lists it without a name. */
+export async function nameIn(
+  target: BuildTarget,
+  descriptor: Descriptor,
+  { tags: wanted = [], signal, onEvent }: BuildTags & Pick<BuildOptions, "signal" | "onEvent">,
+): Promise<readonly string[]> {
+  const tags = [...new Set(wanted)];
   for (const tag of tags) {
     await target.tag(tag, descriptor, { signal });
-    onEvent?.({ type: "tag", tag });
+    onEvent?.({ type: "tag", tag } satisfies BuildEvent);
   }
   if (tags.length === 0) await target.addEntry(descriptor, { signal });
-  return { descriptor, platform, config, layers: all, tags };
-}
-
-/** Copies the layers of the base as they are. Those that may not be distributed stay where they are. */
-async function copyBaseLayers(
-  target: BuildTarget,
-  { source }: BaseImage,
-  base: ReadBase,
-  { signal, onEvent }: BuildOptions,
-): Promise<readonly Layer[]> {
-  const layers: Layer[] = [];
-  for (const [index, original] of base.layers.entries()) {
-    if (!isNondistributable(original)) {
-      const content = { descriptor: original, open: () => source.fetch(original, { signal }), origin: source };
-      const presence = await target.push(content, { signal });
-      onEvent?.({ type: "base-layer", descriptor: original, presence });
-    }
-    layers.push({ descriptor: toOciLayer(original), diffId: base.config.rootfs.diff_ids[index] as Layer["diffId"] });
-  }
-  return layers;
-}
-
-/** What the layers of the base have, read only where files are put on something. Layers that are not there are passed over. */
-async function pathsBelow(
-  target: BuildTarget,
-  base: readonly Layer[],
-  sources: readonly LayerSource[],
-  signal: AbortSignal | undefined,
-): Promise<LowerPaths | undefined> {
-  const lastFiles = sources.findLastIndex((source) => "files" in source);
-  if (lastFiles < 0 || lastFiles + base.length === 0) return undefined;
-  const layers = base.map((layer) => layer.descriptor).filter((layer) => !isNondistributable(layer));
-  return LowerPaths.read(target, layers, { signal });
-}
-
-function annotationsOf(options: BuildOptions, base: ReadBase | undefined): { annotations?: Annotations } {
-  const name = options.base?.name;
-  const annotations = sorted({
-    ...(base === undefined ? {} : { [annotationKeys.baseDigest]: base.descriptor.digest }),
-    ...(name === undefined ? {} : { [annotationKeys.baseName]: name }),
-    ...options.annotations,
-  });
-  return Object.keys(annotations).length === 0 ? {} : { annotations };
+  return tags;
 }

@@ -1,7 +1,9 @@
-import type { Abortable, Bytes, Descriptor, Target } from "@stowage/layout";
+import type { Abortable, Bytes, CompressedLayers, Descriptor, Target } from "@stowage/layout";
 
 /** Where content whose digest is not yet known can be stored: a layout directory, a memory store. */
 export interface ContentWriter {
+  /** Which layers it has of which tars, where it remembers that. */
+  readonly compressedLayers?: Pick<CompressedLayers, "find" | "verify" | "record">;
   /** Stores the bytes and says what they are. */
   write(bytes: Bytes, mediaType: string, options?: Abortable): Promise<Descriptor>;
 }

@@ -1,6 +1,7 @@
-import { closeSync, constants, openSync, readSync } from "node:fs";
-import { lstat, open, readlink } from "node:fs/promises";
-import { OciError, systemError, systemErrorCode } from "@stowage/layout";
+import { closeSync, constants, lstatSync, openSync, readlinkSync, readSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { type Bytes, OciError, systemError, systemErrorCode } from "@stowage/layout";
+import type { MappedAttributes } from "./mapping.js";
 
 /** Bytes read at once. */
 const CHUNK = 1024 * 1024;
@@ -17,16 +18,18 @@ export interface FileNode {
   readonly mode: number;
   readonly size: number;
   /** Where they are not those of the options. */
-  readonly owner?: { readonly uid: number; readonly gid: number };
+  readonly owner?: { readonly uid?: number; readonly gid?: number };
+  /** True where mode or owner were asked for, for this file. */
+  readonly asked?: boolean;
   readonly linkname?: string;
   /** Device and inode, for a file that has other names too. */
   readonly inode?: string;
 }
 
 /** What is at a path, links not followed. */
-export async function kindOf(path: string): Promise<"directory" | "other" | undefined> {
+export function kindOf(path: string): "directory" | "other" | undefined {
   try {
-    return (await lstat(path)).isDirectory() ? "directory" : "other";
+    return lstatSync(path).isDirectory() ? "directory" : "other";
   } catch (error) {
     const code = systemErrorCode(error);
     // A pattern may be longer than a name can be, or hold what no name can.
@@ -35,12 +38,13 @@ export async function kindOf(path: string): Promise<"directory" | "other" | unde
   }
 }
 
-/** Looks at a path. Fails with `UNSUPPORTED` where it is no file, directory or link. */
-export async function nodeOf(path: string, modes: "normal" | "exact"): Promise<FileNode> {
-  const status = await lstat(path);
+/**
+ * Looks at a path, synchronously: a round trip to the thread pool takes longer, and a tree has thousands of paths. Fails with `UNSUPPORTED` where it is no file, directory or link.
+ */
+export function nodeOf(path: string, modes: "normal" | "exact"): FileNode {
+  const status = lstatSync(path);
   const bits = status.mode & 0o7777;
-  if (status.isSymbolicLink())
-    return { type: "symlink", path, mode: 0o777, size: 0, linkname: await readLinkTarget(path) };
+  if (status.isSymbolicLink()) return { type: "symlink", path, mode: 0o777, size: 0, linkname: readLinkTarget(path) };
   if (status.isDirectory()) return { type: "directory", path, mode: modes === "exact" ? bits : 0o755, size: 0 };
   if (!status.isFile()) {
     const what = status.isSocket() ? "a socket" : status.isFIFO() ? "a FIFO" : "a device";
@@ -49,7 +53,7 @@ export async function nodeOf(path: string, modes: "normal" | "exact"): Promise<F
     });
   }
   // Inode numbers of some file systems (overlay, for one) do not fit a double.
-  const exact = status.nlink > 1 ? await lstat(path, { bigint: true }) : undefined;
+  const exact = status.nlink > 1 ? lstatSync(path, { bigint: true }) : undefined;
   return {
     type: "file",
     path,
@@ -59,8 +63,21 @@ export async function nodeOf(path: string, modes: "normal" | "exact"): Promise<F
   };
 }
 
-async function readLinkTarget(path: string): Promise<string> {
-  const bytes = await readlink(path, { encoding: "buffer" });
+/** The same with the attributes that its mapping asks for. The mode of a link means nothing. */
+export function withAttributes(node: FileNode, { mode, uid, gid }: MappedAttributes): FileNode {
+  if ((mode ?? uid ?? gid) === undefined) return node;
+  const forDirectory = ((mode ?? 0) & 0o3777) | (((mode ?? 0) & 0o444) >> 2);
+  const own = node.type === "directory" ? forDirectory : (mode ?? 0);
+  return {
+    ...node,
+    mode: mode === undefined || node.type === "symlink" ? node.mode : own,
+    owner: { ...(uid === undefined ? {} : { uid }), ...(gid === undefined ? {} : { gid }) },
+    asked: true,
+  };
+}
+
+function readLinkTarget(path: string): string {
+  const bytes = readlinkSync(path, { encoding: "buffer" });
   const target = bytes.toString("utf8");
   if (Buffer.from(target).equals(bytes)) return process.platform === "win32" ? target.replaceAll("\\", "/") : target;
   throw new OciError("INVALID", `cannot put ${path} into a layer: the target of this link is not UTF-8`);
@@ -71,22 +88,20 @@ async function readLinkTarget(path: string): Promise<string> {
  * for a FIFO that took its place, never follows a link. Small files are read synchronously: four round trips to the thread
  * pool take longer than the reading, and a tree has thousands of them.
  */
-export async function* readFile(path: string, size: number): AsyncGenerator<Uint8Array, void, undefined> {
+export function readFile(path: string, size: number): Bytes {
+  return size <= SMALL ? readSmall(path, size) : readLarge(path);
+}
+
+async function* readLarge(path: string): AsyncGenerator<Uint8Array, void, undefined> {
   const memory = spare ?? Buffer.allocUnsafe(CHUNK);
   spare = undefined;
-  // One byte more than expected, so that a file that grew is seen.
-  const buffer = memory.subarray(0, Math.min(CHUNK, size + 1));
   try {
-    if (size <= SMALL) {
-      yield buffer.subarray(0, readSmall(path, buffer));
-      return;
-    }
     const file = await open(path, FLAGS);
     try {
       for (;;) {
-        const { bytesRead } = await file.read(buffer, 0, buffer.byteLength);
+        const { bytesRead } = await file.read(memory, 0, CHUNK);
         if (bytesRead === 0) return;
-        yield buffer.subarray(0, bytesRead);
+        yield memory.subarray(0, bytesRead);
       }
     } finally {
       await file.close();
@@ -101,17 +116,23 @@ export async function* readFile(path: string, size: number): AsyncGenerator<Uint
 /** Memory to read into that nobody uses right now: one file is read after the other, and there are thousands. */
 let spare: Buffer | undefined;
 
-function readSmall(path: string, buffer: Buffer): number {
-  const file = openSync(path, FLAGS);
+function readSmall(path: string, size: number): readonly [Uint8Array] {
+  spare ??= Buffer.allocUnsafe(CHUNK);
   try {
-    let length = 0;
-    while (length < buffer.byteLength) {
-      const count = readSync(file, buffer, length, buffer.byteLength - length, null);
-      if (count === 0) break;
-      length += count;
+    const file = openSync(path, FLAGS);
+    try {
+      let length = 0;
+      // One byte more than expected, so that a file that grew is seen.
+      while (length <= size) {
+        const count = readSync(file, spare, length, size + 1 - length, null);
+        if (count === 0) break;
+        length += count;
+      }
+      return [spare.subarray(0, length)];
+    } finally {
+      closeSync(file);
     }
-    return length;
-  } finally {
-    closeSync(file);
+  } catch (error) {
+    throw systemError(error, `cannot read ${path}`);
   }
 }

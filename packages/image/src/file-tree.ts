@@ -1,11 +1,21 @@
-import { readdir } from "node:fs/promises";
-import { resolve } from "node:path";
+import { readdirSync } from "node:fs";
+import { resolve, sep } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { type Abortable, OciError, systemError, systemErrorCode } from "@stowage/layout";
 import { compareBytewise } from "./bytewise-order.js";
-import { type FileNode, kindOf, nodeOf, readFile } from "./file-node.js";
+import { readExtendedAttributes } from "./extended-attributes.js";
+import { type FileNode, kindOf, nodeOf, readFile, withAttributes } from "./file-node.js";
 import { Ignore } from "./ignore.js";
 import type { LowerPaths } from "./lower-paths.js";
-import { type FileMapping, join, type Placement, parseMapping, placementsOf, within } from "./mapping.js";
+import {
+  type FileMapping,
+  join,
+  type MappedAttributes,
+  type Placement,
+  parseMapping,
+  placementsOf,
+  within,
+} from "./mapping.js";
 import type { TarEntry } from "./tar.js";
 
 /** The options of {@link fileTree}. */
@@ -26,6 +36,8 @@ export interface FileTreeOptions extends Abortable {
    * Windows has no such bits: there files are 0644. A symbolic link is always 0777.
    */
   readonly modes?: "normal" | "exact" | undefined;
+  /** Keep extended attributes, but those that a system gives its files itself. Default: false. */
+  readonly xattrs?: boolean | undefined;
   /**
    * What the layers below have. A directory that is there keeps its mode and owner, except a mapped one with `exact` modes;
    * a link to a directory stays and what would go into it goes to where it points. Default: nothing is below.
@@ -33,16 +45,17 @@ export interface FileTreeOptions extends Abortable {
   readonly below?: LowerPaths | undefined;
 }
 
-/** How many `lstat` calls are under way at once. */
-const CONCURRENCY = 32;
+/** So many files are looked at before others of the program get a turn. */
+const AT_ONCE = 256;
+
 /**
  * The entries of a layer that holds the mapped files, in bytewise order of their names, with every parent directory
  * exactly once. Symbolic links are kept and not followed. Files of several names (hard links) among the mapped ones are
- * written once, under the first of these names. Extended attributes are not read.
+ * written once, under the first of these names, unless their mappings want them to differ. Holes of a sparse file are written as zeros.
  *
  * Fails with `NOT_FOUND` where a source is missing, with `CONFLICT` where two sources claim one name or a file would
  * take the place of a directory below, with `UNSUPPORTED` for a
- * socket, a device or a FIFO, and with `INVALID` for a name that is not UTF-8 or that starts with `.wh.`, which would delete
+ * socket, a device or a FIFO, and where extended attributes cannot be read, and with `INVALID` for a name that is not UTF-8 or that starts with `.wh.`, which would delete
  * files (image-spec v1.1.1, layer.md "Whiteouts").
  */
 export async function fileTree(
@@ -51,21 +64,19 @@ export async function fileTree(
 ): Promise<readonly TarEntry[]> {
   const cwd = resolve(options.cwd ?? ".");
   const tree = new Tree(new Ignore(options.ignore ?? []), options);
-  for (const mapping of mappings) {
-    for (const placement of await placementsOf(
-      typeof mapping === "string" ? parseMapping(mapping) : mapping,
-      cwd,
-      kindOf,
-    )) {
-      await tree.add(placement);
-    }
+  for (const text of mappings) {
+    const mapping = typeof text === "string" ? parseMapping(text) : text;
+    for (const placement of await placementsOf(mapping, cwd, kindOf)) await tree.add(placement, mapping);
   }
   if (options.below !== undefined) tree.settle(options.below);
+  if (options.xattrs === true) await tree.readExtendedAttributes();
   return tree.entries();
 }
 
 class Tree {
   readonly #nodes = new Map<string, FileNode>();
+  /** By the path on the disk. */
+  #xattrs: ReadonlyMap<string, ReadonlyMap<string, Uint8Array>> = new Map();
   readonly #ignore: Ignore;
   readonly #options: FileTreeOptions;
 
@@ -75,35 +86,29 @@ class Tree {
   }
 
   /** Adds what is at the path, and all beneath it. A loop over a list of its own: no directory is too deep. */
-  async add(start: Placement): Promise<void> {
-    let level: readonly Placement[] = [start];
-    while (level.length > 0) {
-      const next: Placement[] = [];
-      for (let at = 0; at < level.length; at += CONCURRENCY) {
-        this.#options.signal?.throwIfAborted();
-        const slice = level.slice(at, at + CONCURRENCY);
-        const found = await Promise.all(slice.map((placement) => this.#look(placement)));
-        found.forEach(({ node, children }, index) => {
-          const placement = slice[index] as Placement;
-          if (node !== undefined && placement.to !== "") this.#put(placement.to, node);
-          for (const name of children)
-            next.push({
-              path: resolve(placement.path, name),
-              to: join(placement.to, name),
-              context: placement.context,
-            });
+  async add(start: Placement, attributes: MappedAttributes): Promise<void> {
+    const waiting: Placement[] = [start];
+    for (let at = 0; at < waiting.length; at++) {
+      if (at % AT_ONCE === 0) await setImmediate();
+      this.#options.signal?.throwIfAborted();
+      const placement = waiting[at] as Placement;
+      const { node, children } = this.#look(placement);
+      if (node !== undefined && placement.to !== "") this.#put(placement.to, withAttributes(node, attributes));
+      for (const name of children)
+        waiting.push({
+          path: placement.path.endsWith(sep) ? placement.path + name : placement.path + sep + name,
+          to: join(placement.to, name),
+          context: placement.context,
         });
-      }
-      level = next;
     }
   }
 
-  async #look(placement: Placement): Promise<{ node: FileNode | undefined; children: readonly string[] }> {
+  #look(placement: Placement): { node: FileNode | undefined; children: readonly string[] } {
     const ignored = this.#ignore.ignores(within(placement.context, placement.path) ?? "");
     if (ignored && !this.#ignore.hasExceptions) return { node: undefined, children: [] };
     try {
-      const node = await nodeOf(placement.path, this.#options.modes ?? "normal");
-      const children = node.type === "directory" ? await readdir(placement.path) : [];
+      const node = nodeOf(placement.path, this.#options.modes ?? "normal");
+      const children = node.type === "directory" ? readdirSync(placement.path) : [];
       return { node: ignored ? undefined : node, children };
     } catch (error) {
       if (systemErrorCode(error) === "ENOENT" && placement.path.includes("\ufffd")) {
@@ -132,7 +137,14 @@ class Tree {
     if (known !== undefined && known.path !== node.path && !(known.type === "directory" && node.type === "directory")) {
       throw conflict(name, known, node);
     }
-    if (known?.path === undefined) this.#nodes.set(name, node);
+    if (known?.asked === true && node.asked === true && !hasSameAttributes(known, node))
+      throw new OciError("CONFLICT", `${node.path} is to go to /${name} with two modes or owners`);
+    if (known?.path === undefined || (known.asked !== true && node.asked === true)) this.#nodes.set(name, node);
+  }
+
+  async readExtendedAttributes(): Promise<void> {
+    const paths = [...this.#nodes.values()].map(({ path }) => path).filter((path) => path !== undefined);
+    this.#xattrs = await readExtendedAttributes([...new Set(paths)], this.#options);
   }
 
   /** Fits the names and directories to what is below. */
@@ -172,9 +184,13 @@ class Tree {
       node,
     }));
     named.sort((one, other) => compareBytewise(one.name, other.name));
-    const first = new Map<string, { name: string; path: string | undefined }>();
+    const first = new Map<string, { name: string; node: FileNode }>();
     return named.map(({ name, node }): TarEntry => {
-      const common = { name, mode: node.mode, uid, gid, ...node.owner, mtime };
+      const xattrs = this.#xattrs.get(node.path ?? "");
+      const common = {
+        ...{ name, mode: node.mode, uid, gid, ...node.owner, mtime },
+        ...(xattrs === undefined ? {} : { xattrs }),
+      };
       if (node.type !== "file")
         return {
           ...common,
@@ -184,12 +200,16 @@ class Tree {
         };
       const other = node.inode === undefined ? undefined : first.get(node.inode);
       // The same path mapped to two names is two copies, also where the file happens to have more names elsewhere.
-      if (other !== undefined && other.path !== node.path)
+      if (other !== undefined && other.node.path !== node.path && hasSameAttributes(other.node, node))
         return { ...common, type: "hardlink", size: 0, linkname: other.name };
-      if (node.inode !== undefined) first.set(node.inode, { name, path: node.path });
+      if (node.inode !== undefined) first.set(node.inode, { name, node });
       return { ...common, type: "file", size: node.size, open: () => readFile(node.path as string, node.size) };
     });
   }
+}
+
+function hasSameAttributes(one: FileNode, other: FileNode): boolean {
+  return one.mode === other.mode && one.owner?.uid === other.owner?.uid && one.owner?.gid === other.owner?.gid;
 }
 
 function conflict(name: string, one: FileNode, other: FileNode): OciError {

@@ -15,6 +15,8 @@ import { type Work, WorkerPool } from "./worker-pool.js";
  * than with one member of 8 MiB, and 64 KiB blocks would make it 2 % larger.
  */
 export const GZIP_BLOCK_SIZE = 1024 * 1024;
+/** That of gzip itself. */
+export const DEFAULT_LEVEL = 6;
 /** More threads than this only cost memory, about 15 MB each: the disk and the hash do not keep up. */
 const MAXIMUM_WORKERS = 4;
 /** Node's default of 16 KiB costs a round trip to the thread pool for each. */
@@ -33,15 +35,17 @@ export interface BlockCompressor {
 export interface GzipOptions extends Abortable {
   /** What does the work. Default: threads with the pinned compressor, shared by the whole process. */
   readonly compressor?: BlockCompressor;
+  /** 1 to 9, for the pinned compressor. Default: 6. */
+  readonly level?: number | undefined;
 }
 
 /**
  * Compresses reproducibly: the input is cut into blocks of 1 MiB, each becomes a gzip member of its own (RFC 1952, section
- * 2.2), made by a pinned compressor at level 6 without a time. The bytes depend on the input only: not on how it is chunked,
+ * 2.2), made by a pinned compressor without a time. The bytes depend on the input and the level only: not on how it is chunked,
  * not on the number of processors, not on the version of Node. Reads at most two blocks per thread ahead.
  */
 export async function* gzip(bytes: Bytes, options: GzipOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
-  const { signal } = options;
+  const { signal, level = DEFAULT_LEVEL } = options;
   const stop = new AbortController();
   const abort = signal === undefined ? stop.signal : AbortSignal.any([signal, stop.signal]);
   // One listener per block under way.
@@ -59,7 +63,7 @@ export async function* gzip(bytes: Bytes, options: GzipOptions = {}): AsyncGener
     for await (const { block, only } of cut(bytes, free)) {
       signal?.throwIfAborted();
       // A single block is done before a thread would have started.
-      compressor ??= only ? here : sharedCompressor();
+      compressor ??= only ? onThisThread(level) : sharedCompressor(level);
       const work = compressor.run(block, abort);
       // Awaited in order below; until then a failure must not count as unhandled.
       work.catch(() => {});
@@ -76,22 +80,28 @@ export async function* gzip(bytes: Bytes, options: GzipOptions = {}): AsyncGener
  * Makes gzip members on the calling thread, the same that the worker threads make. `mem: 4` is a hash table of 128 KiB that
  * fits the processor's cache, instead of one of 2 MiB per block; the output is as small.
  */
-const here: BlockCompressor = {
-  size: 1,
-  async run(input) {
-    // Lets the event loop turn between two blocks.
-    await setImmediate();
-    return { output: gzipSync(input, { level: 6, mem: 4, mtime: 0 }), input };
-  },
-};
+function onThisThread(level: number): BlockCompressor {
+  return {
+    size: 1,
+    async run(input) {
+      // Lets the event loop turn between two blocks.
+      await setImmediate();
+      return { output: gzipSync(input, { level: level as GzipLevel, mem: 4, mtime: 0 }), input };
+    },
+  };
+}
+
+type GzipLevel = NonNullable<NonNullable<Parameters<typeof gzipSync>[1]>["level"]>;
 
 /** Makes gzip members with Node's zlib on its thread pool, which has four threads. The bytes may change with Node. */
-export const nativeCompressor: BlockCompressor = {
-  size: 4,
-  async run(input) {
-    return { output: await nativeGzip(input, { level: 6, chunkSize: NATIVE_CHUNK }), input };
-  },
-};
+export function nativeCompressor(level = DEFAULT_LEVEL): BlockCompressor {
+  return {
+    size: 4,
+    async run(input) {
+      return { output: await nativeGzip(input, { level, chunkSize: NATIVE_CHUNK }), input };
+    },
+  };
+}
 
 /** The input in blocks of their own memory; `only` says that there is just this one. Empty input is one empty block. */
 async function* cut(
@@ -122,14 +132,17 @@ async function* cut(
   yield { block: (block ?? new Uint8Array(0)).subarray(0, length), only: count === 0 };
 }
 
-let shared: BlockCompressor | undefined;
+/** By level. */
+const shared = new Map<number, BlockCompressor>();
 
-function sharedCompressor(): BlockCompressor {
-  if (shared === undefined) {
-    const url = workerUrl();
-    shared = url === undefined ? here : new WorkerPool(url, Math.min(availableParallelism(), MAXIMUM_WORKERS));
-  }
-  return shared;
+function sharedCompressor(level: number): BlockCompressor {
+  const known = shared.get(level);
+  if (known !== undefined) return known;
+  const url = workerUrl();
+  const size = Math.min(availableParallelism(), MAXIMUM_WORKERS);
+  const made = url === undefined ? onThisThread(level) : new WorkerPool(url, size, { level });
+  shared.set(level, made);
+  return made;
 }
 
 /**

@@ -167,8 +167,12 @@ export function arrange(entries: readonly IndexEntry[], existing?: IndexPart): r
 }
 
 /** Images of one platform have the same key; what has no platform has one of its own, behind all platforms. */
-export function platformKey({ platform, digest }: Descriptor): string {
-  if (platform === undefined) return `~ ${digest}`;
+export function platformKey({ platform, digest }: Pick<Descriptor, "platform" | "digest">): string {
+  return platform === undefined ? `~ ${digest}` : keyOfPlatform(platform);
+}
+
+/** The same for the same platform, whatever it is called. Keys sort as indexes list images. */
+export function keyOfPlatform(platform: Platform): string {
   const features = [...(platform["os.features"] ?? [])].sort().join(",");
   return `${formatPlatform(normalizePlatform(platform))} ${features}`;
 }

@@ -1,7 +1,22 @@
 export type { BaseImage } from "./base.js";
-export { type BuildEvent, type BuildOptions, type BuildResult, build } from "./build.js";
+export {
+  type BuildIndexOptions,
+  type BuildResult,
+  type BuildTags,
+  build,
+  buildIndex,
+  type IndexBuildResult,
+} from "./build.js";
+export { type ArtifactBuildResult, type BuildArtifactOptions, buildArtifact } from "./build-artifact.js";
+export { type BuildEvent, type BuildOptions, type BuiltImage, buildImage } from "./build-image.js";
 export { type BuildDestination, type BuildIntoOptions, buildInto } from "./build-into.js";
 export { type BaseCheck, checkBase, type RecordedBase, recordedBase } from "./check-base.js";
+export {
+  type CompressLayerOptions,
+  type Layer,
+  writeCompressed,
+  writeCompressedOnce,
+} from "./compress-layer.js";
 export { type Compression, compress, compressions, layerMediaType } from "./compression.js";
 export {
   type ConfigChanges,
@@ -33,6 +48,7 @@ export { ImageFiles, type ImageFilesOptions } from "./files/image-files.js";
 export { type ListedFile, type ListFilesOptions, listFiles } from "./files/list-files.js";
 export { selectedEntries } from "./files/selected-entries.js";
 export { type BlockCompressor, GZIP_BLOCK_SIZE, type GzipOptions, gzip } from "./gzip.js";
+export { type HealthcheckText, parseHealthcheck } from "./healthcheck.js";
 export { type Image, readImage } from "./image.js";
 export {
   type AddToIndexOptions,
@@ -44,9 +60,16 @@ export {
   removeFromIndex,
 } from "./image-index.js";
 export type { IndexPart } from "./index-entries.js";
-export { type Layer, type LayerOptions, type LayerSource, writeCompressed, writeLayer } from "./layer.js";
+export { type LayerOptions, writeLayer } from "./layer.js";
+export { type LayerSource, layerFor } from "./layer-source.js";
+export {
+  type AnnotationLevel,
+  annotationsAt,
+  type LeveledAnnotation,
+  parseLeveledAnnotation,
+} from "./leveled-annotation.js";
 export { type LowerEntry, type LowerPath, LowerPaths } from "./lower-paths.js";
-export { type FileMapping, parseMapping } from "./mapping.js";
+export { type FileMapping, type MappedAttributes, mappingFor, parseFileList, parseMapping } from "./mapping.js";
 export { type ConfigEdits, type ConfigMember, configMembers } from "./mutate/change-config.js";
 export type { ImageChanges } from "./mutate/change-image.js";
 export type { LayerEdits, LayerReplacement, LayerSelector } from "./mutate/edit-layers.js";
@@ -56,7 +79,7 @@ export type { Rebase } from "./mutate/rebase.js";
 export type { LayerRange } from "./mutate/squash.js";
 export { type LayerLimits, type OpenLayerOptions, openLayer } from "./open-layer.js";
 export { type EncodedTarEntry, type TarEntry, type WriteTarOptions, writeTar } from "./tar.js";
-export type { TarHeader } from "./tar-header.js";
+export { fits, paxHeader, paxRecord, shorten, type TarHeader, ustar } from "./tar-header.js";
 export { checkTar, readTar, type TarReadEntry } from "./tar-reader.js";
 export type { ExtendedAttributes } from "./unpack/attributes.js";
 export type { Written } from "./unpack/file-writer.js";

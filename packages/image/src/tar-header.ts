@@ -15,17 +15,19 @@ export interface TarHeader {
   readonly size: number;
   /** The target of a symbolic link as it stands there, or the entry name a hard link shares its content with. */
   readonly linkname?: string;
+  /** Extended attributes by name. */
+  readonly xattrs?: ReadonlyMap<string, Uint8Array>;
 }
 
 const BLOCK = 512;
 const TYPE_FLAGS = { file: "0", hardlink: "1", symlink: "2", directory: "5" } as const;
-/** 2^32 - 1 means "no id" to chown(2). */
-const MAXIMUM_ID = 2 ** 32 - 2;
+/** The largest uid or gid: 2^32 - 1 means "no id" to chown(2). */
+export const MAXIMUM_ID = 2 ** 32 - 2;
 
 /**
  * The header blocks of an entry: POSIX ustar, and a PAX extended header in front where a value does not fit the ustar
  * fields (a name or link target that is long or not ASCII, a size of 8 GiB or more, an id above 2097151, a time after
- * the year 2242). The same header gives the same bytes. Fails with `INVALID` where a value has no place in a tar.
+ * the year 2242, extended attributes). The same header gives the same bytes. Fails with `INVALID` where a value has no place in a tar.
  *
  * Written here and not with tar-stream, whose writer cuts times off at 32 bits and ids at 18, takes a mode of 0 for "not
  * given", leaves the name field empty for some long directory names, and names every entry that has a PAX header
@@ -33,26 +35,42 @@ const MAXIMUM_ID = 2 ** 32 - 2;
  */
 export function encodeTarHeader(header: TarHeader): Uint8Array {
   checkTarHeader(header);
-  const records: Uint8Array[] = [];
   const name = splitName(header.name);
-  if (name === undefined) records.push(paxRecord("path", header.name));
-  const linkname = header.linkname ?? "";
-  if (!fits(linkname, 100)) records.push(paxRecord("linkpath", linkname));
-  for (const [key, value, digits] of [
-    ["uid", header.uid, 7],
-    ["gid", header.gid, 7],
-    ["size", header.size, 11],
-    ["mtime", header.mtime, 11],
-  ] as const) {
-    if (value >= 8 ** digits) records.push(paxRecord(key, String(value)));
-  }
+  const records = paxRecords(header, name !== undefined);
   const own = ustar(
     header,
     name ?? { prefix: "", name: shorten(header.name) },
-    shorten(linkname),
+    shorten(header.linkname ?? ""),
     TYPE_FLAGS[header.type],
   );
   return records.length === 0 ? own : Buffer.concat([paxHeader(header.name, records), own]);
+}
+
+/** The bytes of {@link encodeTarHeader}. */
+export function tarHeaderSize(header: TarHeader): number {
+  const records = paxRecords(header, splitName(header.name) !== undefined);
+  if (records.length === 0) return BLOCK;
+  const body = records.reduce((size, record) => size + record.byteLength, 0);
+  return 2 * BLOCK + Math.ceil(body / BLOCK) * BLOCK;
+}
+
+/** What does not fit the fields of ustar. */
+function paxRecords(header: TarHeader, nameFits: boolean): Uint8Array[] {
+  const records: Uint8Array[] = [];
+  if (!nameFits) records.push(paxRecord("path", header.name));
+  const linkname = header.linkname ?? "";
+  if (!fits(linkname, 100)) records.push(paxRecord("linkpath", linkname));
+  for (const [key, digits] of [
+    ["uid", 7],
+    ["gid", 7],
+    ["size", 11],
+    ["mtime", 11],
+  ] as const) {
+    if (header[key] >= 8 ** digits) records.push(paxRecord(key, String(header[key])));
+  }
+  for (const [key, value] of [...(header.xattrs ?? [])].sort(([one], [other]) => (one < other ? -1 : 1)))
+    records.push(paxRecord(`SCHILY.xattr.${key}`, value));
+  return records;
 }
 
 /** Fails with `INVALID` where `name` could lead out of the directory an archive is unpacked into. */
@@ -88,6 +106,12 @@ function checkTarHeader(header: TarHeader): void {
       );
     }
   }
+  for (const key of header.xattrs?.keys() ?? [])
+    if (key === "" || /[=\n\0]/.test(key))
+      throw new OciError(
+        "INVALID",
+        `cannot write ${JSON.stringify(header.name)} to a tar: its extended attribute ${JSON.stringify(key)}`,
+      );
   if (header.type !== "file" && header.size !== 0)
     throw new TypeError(`only a file has a body, ${header.name} is a ${header.type}`);
 }
@@ -117,7 +141,7 @@ export function shorten(text: string): string {
   return fits(text, 100) ? text : text.replace(/[^\x01-\x7f]/gu, "_").slice(0, 100);
 }
 
-/** The block itself, with a checksum. */
+/** The block itself, with a checksum. Text is cut off where its field ends. */
 export function ustar(
   header: Omit<TarHeader, "name" | "type" | "linkname"> & {
     readonly device?: { readonly major: number; readonly minor: number };
@@ -141,7 +165,8 @@ export function ustar(
   writeNumber(block, header.device?.minor ?? 0, 337, 8);
   block.write(name.prefix, 345, 155, "latin1");
   let sum = 0;
-  for (const byte of block) sum += byte;
+  // By index: the iterator takes five times as long, and there is one of these for every file.
+  for (let at = 0; at < BLOCK; at++) sum += block[at] as number;
   block.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
   return block;
 }

@@ -1,5 +1,5 @@
 import { type Abortable, type Bytes, OciError } from "@stowage/layout";
-import { encodeTarHeader, type TarHeader } from "./tar-header.js";
+import { encodeTarHeader, type TarHeader, tarHeaderSize } from "./tar-header.js";
 
 /** One entry to write: its header and, for a file, how to read its body. */
 export interface TarEntry extends TarHeader {
@@ -16,6 +16,8 @@ export interface EncodedTarEntry extends Pick<TarEntry, "name" | "size" | "open"
 export interface WriteTarOptions extends Abortable {
   /** A chunk is valid only until the next is asked for: less memory for a consumer that copies it anyway. Default: false. */
   readonly reuseChunks?: boolean;
+  /** Whether the two blocks of zeros stand behind the entries; without them, other entries can follow. Default: true. */
+  readonly end?: boolean;
 }
 
 /** Large chunks: whatever follows (hash, compressor, file) is called once per chunk. */
@@ -37,11 +39,20 @@ export async function* writeTar(
     yield* output.add("header" in entry ? entry.header : encodeTarHeader(entry));
     if (entry.size === 0) continue;
     let size = 0;
-    for await (const chunk of entry.open?.() ?? []) {
-      size += chunk.byteLength;
-      if (size > entry.size) break;
-      yield* output.add(chunk);
-      options.signal?.throwIfAborted();
+    const body = entry.open?.() ?? [];
+    if (Array.isArray(body)) {
+      // What is there already need not be waited for.
+      for (const chunk of body as readonly Uint8Array[]) {
+        size += chunk.byteLength;
+        if (size <= entry.size) yield* output.add(chunk);
+      }
+    } else {
+      for await (const chunk of body) {
+        size += chunk.byteLength;
+        if (size > entry.size) break;
+        yield* output.add(chunk);
+        options.signal?.throwIfAborted();
+      }
     }
     if (size !== entry.size) {
       throw new OciError(
@@ -51,8 +62,15 @@ export async function* writeTar(
     }
     yield* output.add(new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK));
   }
-  yield* output.add(new Uint8Array(2 * BLOCK));
+  if (options.end !== false) yield* output.add(new Uint8Array(2 * BLOCK));
   yield* output.rest();
+}
+
+/** How many bytes {@link writeTar} makes of these entries. */
+export function tarSize(entries: Iterable<TarEntry>): number {
+  let size = 2 * BLOCK;
+  for (const entry of entries) size += tarHeaderSize(entry) + Math.ceil(entry.size / BLOCK) * BLOCK;
+  return size;
 }
 
 /** Gathers bytes into chunks of one size. Without reuse a chunk that was yielded is never written to again. */

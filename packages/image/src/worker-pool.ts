@@ -23,13 +23,16 @@ const IDLE = 5_000;
 export class WorkerPool {
   readonly size: number;
   readonly #url: URL;
+  readonly #data: unknown;
   readonly #waiting: Job[] = [];
   readonly #busy = new Map<Worker, Job>();
   readonly #idle: Worker[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(url: URL, size: number) {
+  /** Every thread runs the program at `url` and finds `data` as its `workerData`. */
+  constructor(url: URL, size: number, data?: unknown) {
     this.#url = url;
+    this.#data = data;
     this.size = size;
   }
 
@@ -86,6 +89,7 @@ export class WorkerPool {
     const worker = new Worker(this.#url, {
       // Flags of this process (a loader, a debugger) are not for these threads.
       execArgv: [],
+      workerData: this.#data,
       // What a block needs is outside of the heap; without a bound a thread lets garbage grow to several times this.
       resourceLimits: { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 },
     });

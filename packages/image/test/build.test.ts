@@ -15,7 +15,8 @@ import {
   readBytes,
 } from "@stowage/layout";
 import { beforeEach, describe, expect, it } from "vitest";
-import { type BuildEvent, type BuildOptions, type BuildResult, build } from "../src/build.js";
+import { type BuildResult, build } from "../src/build.js";
+import type { BuildEvent, BuildOptions } from "../src/build-image.js";
 import { type ImageConfig, parseConfig } from "../src/config.js";
 import { writeTar } from "../src/tar.js";
 import { all, bundle, run, temporaryDirectory, writeFiles } from "./support.js";

@@ -4,7 +4,8 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { digestOf, isOciError, Layout, MemoryStore, mediaTypes } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { compressions } from "../src/compression.js";
-import { type LayerOptions, type LayerSource, writeLayer } from "../src/layer.js";
+import { type LayerOptions, writeLayer } from "../src/layer.js";
+import type { LayerSource } from "../src/layer-source.js";
 import { writeTar } from "../src/tar.js";
 import { all, bundle, run, sampleBytes, temporaryDirectory, writeFiles } from "./support.js";
 

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import type { Abortable, Content, Target } from "./content.js";
 import {
@@ -6,6 +7,7 @@ import {
   descriptorOf,
   emptyBytes,
   emptyDescriptor,
+  isMediaType,
   parseMediaType,
   plainDescriptor,
 } from "./model/descriptor.js";
@@ -22,6 +24,14 @@ export interface AttachedFile {
   readonly mediaType?: string | undefined;
   /** The title annotation. Default: the name of the file without its directories. */
   readonly title?: string | undefined;
+}
+
+/** Reads `FILE[:MEDIATYPE]`. A name that holds a colon and exists is a name. */
+export function parseAttachedFile(text: string): AttachedFile {
+  const colon = text.lastIndexOf(":");
+  const mediaType = text.slice(colon + 1);
+  if (colon < 1 || !isMediaType(mediaType) || existsSync(text)) return { path: text };
+  return { path: text.slice(0, colon), mediaType };
 }
 
 /** The options of {@link attach}. */
@@ -66,7 +76,7 @@ export async function attach(target: Target, subject: Descriptor, options: Attac
   }
   const artifactType = chooseArtifactType(options);
   const files: Content[] = [];
-  for (const file of options.files ?? []) files.push(await fileContent(file));
+  for (const file of options.files ?? []) files.push(await artifactContent(file));
   const annotations = {
     ...options.annotations,
     ...(options.created === undefined ? {} : { [annotationKeys.created]: options.created }),
@@ -162,7 +172,8 @@ function chooseArtifactType(options: AttachOptions): string {
   );
 }
 
-async function fileContent(file: AttachedFile): Promise<Content> {
+/** A file as a blob of an artifact, with its title. Fails with `INVALID` where the media type is none, and with `NOT_FOUND`. */
+export async function artifactContent(file: AttachedFile): Promise<Content> {
   const mediaType = parseMediaType(file.mediaType ?? mediaTypeOfFile(file.path) ?? mediaTypes.octetStream);
   const content = await contentOfFile(file.path, mediaType);
   return {

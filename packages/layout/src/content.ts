@@ -2,6 +2,8 @@
  * The model, on one page. A layout directory, a registry repository, an archive and a memory store are all a
  * {@link Source}, most of them a {@link Target}; `copy` moves a graph from one to the other.
  */
+import type { ReceiptRoot } from "./delta/receipt.js";
+import type { SizedDigest } from "./delta/sized-digest.js";
 import type { Descriptor } from "./model/descriptor.js";
 
 /** A stream of bytes. Chunks may be of any size; a consumer must not change them. */
@@ -65,6 +67,11 @@ export interface Source {
   referrers(subject: Descriptor, options?: ReferrersOptions): AsyncIterable<Descriptor>;
   /** The tags, each once, in bytewise order. Tags that only carry a referrers list are not among them unless asked for. */
   tags(options?: TagListOptions): AsyncIterable<string>;
+  /**
+   * Of a source that is made of others: the one that has the content, as far as that is known without asking. A target that knows
+   * that one mounts, links or clones from it. Default: the source itself.
+   */
+  sourceOf?(descriptor: Descriptor): Source;
 }
 
 /** How content came to be present: `written` by this call, `present` before it, `mounted` from another repository, `linked` from another store. */
@@ -105,6 +112,8 @@ export interface Target extends Source {
    * missing, the answer is `present` or `written`, as {@link has} says.
    */
   foresee?(content: Content, options?: Abortable): Promise<Presence>;
+  /** Told at the end of a copy what a base consists of and what was left out because of it. A target that travels notes it. */
+  leave?(since: readonly ReceiptRoot[], blobs: readonly SizedDigest[]): Promise<void>;
   /** Lets the tag stand for a manifest that is present, instead of whatever it stood for. Fails with `NOT_FOUND` where it is not present. */
   tag(reference: string, descriptor: Descriptor, options?: Abortable): Promise<void>;
 }

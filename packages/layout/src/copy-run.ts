@@ -1,17 +1,21 @@
 import type { Bytes, Content, Presence, PushOptions, Source, Target } from "./content.js";
-import type { CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
+import type { ChosenImage, CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
+import { Bases } from "./delta/bases.js";
 import { LegacyTags } from "./legacy-tags.js";
+import { located } from "./located.js";
 import { type Descriptor, embeddedData, plainDescriptor } from "./model/descriptor.js";
-import { isOciError, type OciError, withContext } from "./model/errors.js";
+import { isOciError } from "./model/errors.js";
 import { referrerDescriptor } from "./model/manifest.js";
 import { isForeignLayerType, isManifestType } from "./model/media-types.js";
 import { contentOf, type ReadManifest, readManifest } from "./model/verified.js";
+import { originOf } from "./origin.js";
 import { selectReferrers } from "./referrer-filter.js";
 import { actualTarget, Rehearsal } from "./rehearsal.js";
 import { type TagChange, Tags } from "./set-tags.js";
 import { allSettledOrThrow, Slots } from "./slots.js";
 import { IndexedSource } from "./store/indexed-source.js";
 import { IndexedTarget } from "./store/indexed-target.js";
+import { Traversal } from "./traversal.js";
 import { checkDepth, type GraphPath, referrerLevel, referrerStep, steps, visitKey } from "./walk.js";
 
 /**
@@ -34,9 +38,11 @@ export class CopyRun {
   readonly #options: CopyOptions;
   readonly #slots: Slots;
   readonly #legacyTags: LegacyTags;
+  readonly #bases: Bases;
   readonly #leftOut: ReadonlyMap<string, Descriptor>;
-  /** One claim for each digest: a part that two manifests share moves once. */
-  readonly #claims = new Map<string, Promise<void>>();
+  readonly #absent: ReadonlyMap<string, Descriptor>;
+  /** A part that two manifests share moves once, and both wait for it. */
+  readonly #traversal = new Traversal<Descriptor, Promise<void>>([], visitKey);
   /** The manifests that a closed target is known to have, without asking. */
   readonly #present = new Set<string>();
   readonly #external = new Map<string, Descriptor>();
@@ -50,13 +56,15 @@ export class CopyRun {
   #bytes = 0;
   #found = 0;
 
-  /** `leftOut` is not copied, whatever points at it. */
-  constructor(source: Source, target: Target, leftOut: readonly Descriptor[], options: CopyOptions) {
+  /** What is left out of the image, or absent, is not copied, whatever points at it. */
+  constructor({ source, leftOut, absent }: ChosenImage, target: Target, options: CopyOptions) {
     this.#source = source;
     this.#target = target;
     this.#options = options;
     this.#leftOut = new Map(leftOut.map((descriptor) => [visitKey(descriptor), descriptor]));
+    this.#absent = new Map(absent.map((descriptor) => [visitKey(descriptor), descriptor]));
     this.#legacyTags = new LegacyTags(source, { signal: options.signal });
+    this.#bases = new Bases(options);
     this.#slots = new Slots(Math.min(options.concurrency ?? SLOTS, target.concurrency ?? Number.MAX_SAFE_INTEGER));
   }
 
@@ -67,11 +75,7 @@ export class CopyRun {
 
   /** Copies what `descriptor` names, with all that it points at. */
   part(descriptor: Descriptor, path: GraphPath): Promise<void> {
-    const claimed = this.#claims.get(visitKey(descriptor));
-    if (claimed !== undefined) return claimed;
-    const work = this.#copyPart(descriptor, path);
-    this.#claims.set(visitKey(descriptor), work);
-    return work;
+    return this.#traversal.once(descriptor, () => this.#copyPart(descriptor, path));
   }
 
   /** Copies the referrers of all that was copied, then their referrers, until there are none; those of older tools as well. */
@@ -113,20 +117,58 @@ export class CopyRun {
       ...this.#counts,
       bytes: this.#bytes,
       referrers: { found: this.#found, copied: this.#found - this.#failures.length },
-      leftOut: { platforms: [...this.#leftOut.values()], referrers: left, external: [...this.#external.values()] },
+      ...this.#bases.taken(),
+      leftOut: {
+        platforms: [...this.#leftOut.values()],
+        referrers: left,
+        external: [...this.#external.values()],
+        absent: [...this.#absent.values()],
+        ...(this.#options.since === undefined ? {} : { since: this.left }),
+      },
       failures: this.#failures,
     };
+  }
+
+  /** The blobs that were left out because a base has them. */
+  get left(): readonly Descriptor[] {
+    return this.#bases.left;
   }
 
   async #copyPart(descriptor: Descriptor, path: GraphPath): Promise<void> {
     checkDepth(path, descriptor);
     try {
-      if (isManifestType(descriptor.mediaType)) await this.#copyManifest(descriptor, path);
-      else await this.#push(this.#contentOf(descriptor));
+      if (isManifestType(descriptor.mediaType)) await this.#bringManifest(descriptor, path);
+      else await this.#copyBlob(descriptor);
     } catch (error) {
       this.#emit({ type: "failed", descriptor, error });
       throw path.length === 0 ? error : located(error, path);
     }
+  }
+
+  async #copyBlob(descriptor: Descriptor): Promise<void> {
+    const near = this.#bases.none ? undefined : await this.#slots.run(() => this.#bases.decide(descriptor));
+    if (near === "left out") return;
+    if (near !== undefined) {
+      try {
+        this.#bases.took(descriptor, await this.#push(near));
+        return;
+      } catch (error) {
+        // It is gone or damaged there. The source has it.
+        if (!isOciError(error, "NOT_FOUND") && !isOciError(error, "MISMATCH")) throw error;
+      }
+    }
+    await this.#push(this.#contentOf(descriptor));
+  }
+
+  /** What another copy brings to a closed target is there, with all below it, when that is done; of part of an image nobody can say so. */
+  #bringManifest(descriptor: Descriptor, path: GraphPath): Promise<void> {
+    const { arrivals } = this.#options;
+    if (arrivals === undefined || !this.#target.closed || this.#leftOut.size > 0)
+      return this.#copyManifest(descriptor, path);
+    return arrivals.bringWhole(descriptor, (isThere) => {
+      if (isThere) this.isPresent(descriptor);
+      return this.#copyManifest(descriptor, path);
+    });
   }
 
   async #copyManifest(descriptor: Descriptor, path: GraphPath): Promise<void> {
@@ -145,7 +187,10 @@ export class CopyRun {
         listed.catch(() => {});
         this.#unlisted.push({ descriptor, path, listed });
       };
-      await this.#push({ ...contentOf(bytes, descriptor), origin: this.#source }, { found, later });
+      await this.#push(
+        { ...contentOf(bytes, descriptor), origin: originOf(this.#source, descriptor) },
+        { found, later },
+      );
     }
     this.#manifests.push({ descriptor, path });
   }
@@ -161,7 +206,7 @@ export class CopyRun {
   async #read(descriptor: Descriptor): Promise<ReadManifest> {
     const { signal } = this.#options;
     const target = actualTarget(this.#target);
-    if (target instanceof IndexedTarget && !(this.#source instanceof IndexedSource)) {
+    if (target instanceof IndexedTarget && !(originOf(this.#source, descriptor) instanceof IndexedSource)) {
       try {
         if ((await target.size(descriptor.digest)) === descriptor.size)
           return await readManifest(target, descriptor, { signal });
@@ -174,20 +219,21 @@ export class CopyRun {
   }
 
   #contentOf(descriptor: Descriptor): Content {
+    const origin = originOf(this.#source, descriptor);
     const embedded = embeddedData(descriptor);
-    if (embedded !== undefined) return { ...contentOf(embedded, descriptor), origin: this.#source };
+    if (embedded !== undefined) return { ...contentOf(embedded, descriptor), origin };
     const { signal, external } = this.#options;
     const open = (from?: number): Bytes =>
       this.#source.fetch(descriptor, { signal, ...(from === undefined ? {} : { from }) });
     if (external !== undefined && isForeignLayerType(descriptor.mediaType))
-      return { descriptor, open: () => orElse(open(), () => external(descriptor, { signal })), origin: this.#source };
+      return { descriptor, open: () => orElse(open(), () => external(descriptor, { signal })), origin };
     // What lies on a disk here is read again as fast as it would be gone on with.
-    const resumable = this.#source instanceof IndexedSource ? {} : { openFrom: open };
-    return { descriptor, open: () => open(), ...resumable, origin: this.#source };
+    const resumable = origin instanceof IndexedSource ? {} : { openFrom: open };
+    return { descriptor, open: () => open(), ...resumable, origin };
   }
 
   #isLeftOut(descriptor: Descriptor): boolean {
-    if (this.#leftOut.has(visitKey(descriptor))) return true;
+    if (this.#leftOut.has(visitKey(descriptor)) || this.#absent.has(visitKey(descriptor))) return true;
     if (this.#options.external !== undefined || !isForeignLayerType(descriptor.mediaType)) return false;
     // Without urls nobody could get it from anywhere else.
     if ((descriptor.urls ?? []).length === 0) return false;
@@ -217,7 +263,7 @@ export class CopyRun {
 
   async #copyReferrer(referrer: Descriptor, path: GraphPath): Promise<void> {
     // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
-    if (this.#claims.has(visitKey(referrer))) return;
+    if (this.#traversal.has(referrer)) return;
     this.#found++;
     try {
       await this.part(plainDescriptor(referrer), path);
@@ -236,7 +282,7 @@ export class CopyRun {
         descriptor = plainDescriptor(await this.#source.resolve(tag, this.#options));
         const { manifest } = await this.#slots.run(() => this.#read(descriptor));
         if (this.#chosen([referrerDescriptor(descriptor, manifest)], path).length === 0) continue;
-        if (!this.#claims.has(visitKey(descriptor))) this.#found++;
+        if (!this.#traversal.has(descriptor)) this.#found++;
         const tags = await Tags.look(this.#source, actualTarget(this.#target), descriptor, [name], this.#options);
         if (tags.found) this.isPresent(descriptor);
         await this.part(descriptor, [...path, step]);
@@ -252,10 +298,10 @@ export class CopyRun {
     this.#failures.push({ descriptor, path, error });
   }
 
-  async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<void> {
+  async #push(content: Content, options: Pick<PushOptions, "found" | "later"> = {}): Promise<Presence> {
     const { descriptor } = content;
     const large = this.#options.concurrency === undefined && descriptor.size > LARGE.size;
-    await this.#slots.run(
+    return this.#slots.run(
       async () => {
         const { signal } = this.#options;
         signal?.throwIfAborted();
@@ -266,7 +312,9 @@ export class CopyRun {
         };
         const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
         const { arrivals } = this.#options;
-        this.#arrived(descriptor, await (arrivals === undefined ? push() : arrivals.bring(descriptor, push)));
+        const presence = await (arrivals === undefined ? push() : arrivals.bring(descriptor, push));
+        this.#arrived(descriptor, presence);
+        return presence;
       },
       large ? LARGE.slots : 1,
     );
@@ -290,14 +338,4 @@ async function* orElse(first: Bytes, other: () => Bytes): AsyncGenerator<Uint8Ar
     if (!isOciError(error, "NOT_FOUND")) throw error;
     yield* other();
   }
-}
-
-const locatedErrors = new WeakSet<OciError>();
-
-/** Says where in the graph an error happened, once. */
-function located(error: unknown, path: GraphPath): unknown {
-  if (!isOciError(error) || locatedErrors.has(error)) return error;
-  const result = withContext(error, path.join(" > "));
-  locatedErrors.add(result as OciError);
-  return result;
 }

@@ -1,17 +1,24 @@
+import { absentChildren } from "./absent-children.js";
 import type { Arrivals } from "./arrivals.js";
 import type { Abortable, Bytes, Presence, Source, Target } from "./content.js";
 import { CopyRun } from "./copy-run.js";
+import { type Base, firstWith } from "./delta/base.js";
+import { checkNeeds } from "./delta/check-needs.js";
+import type { ReceiptRoot } from "./delta/receipt.js";
 import { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
-import type { Descriptor } from "./model/descriptor.js";
+import { type Descriptor, formatDescriptor } from "./model/descriptor.js";
 import type { Digest } from "./model/digest.js";
-import { withContext } from "./model/errors.js";
-import { isIndexType } from "./model/media-types.js";
+import { OciError, withContext } from "./model/errors.js";
+import { isIndexType, isManifestType } from "./model/media-types.js";
 import type { Platform } from "./model/platform.js";
 import type { ReferrerFilter } from "./referrer-filter.js";
 import { actualTarget, Rehearsal } from "./rehearsal.js";
 import { selectPlatform } from "./select-platform.js";
 import { type TagChange, Tags } from "./set-tags.js";
+import { isAttestation } from "./store/conventions.js";
+import { IndexedSource } from "./store/indexed-source.js";
 import { IndexedTarget } from "./store/indexed-target.js";
+import { MemoryStore } from "./store/memory.js";
 import type { GraphPath } from "./walk.js";
 
 /** Which referrers go along: all of them, none, those that a filter lets through, or those the function says yes to. */
@@ -48,6 +55,13 @@ export interface CopyOptions extends Abortable {
   readonly concurrency?: number;
   /** Look at everything a manifest points at, also where the target is `closed` and has the manifest. Default: false. */
   readonly forceRecursive?: boolean;
+  /**
+   * Blobs that one of these has are left out; manifests and indexes always go along. An archive notes what it needs, a layout is
+   * sparse then. A target that is `closed` has to have what is left out, which is made sure of before anything is sent.
+   */
+  readonly since?: readonly Base[] | undefined;
+  /** Blobs that one of these has, and can be read from, come from there and not from the source: linked or mounted where the target can. */
+  readonly have?: readonly Base[] | undefined;
   /** Shared with other copies into the same target that run at the same time: what one brings, the others find there. */
   readonly arrivals?: Arrivals | undefined;
   /** The target has the root with all below it: somebody has just looked. Default: it is looked for. */
@@ -78,6 +92,17 @@ export interface LeftOut {
   readonly referrers: readonly Descriptor[];
   /** Layers that may not be distributed and have urls. */
   readonly external: readonly Descriptor[];
+  /** Children of an index that the source, an archive, does not have; the index that names them is as it was. */
+  readonly absent: readonly Descriptor[];
+  /** Blobs that a base has. Only with `since`. */
+  readonly since?: readonly Descriptor[];
+}
+
+/** What a copy took from `have` instead of the source. */
+export interface TakenContent {
+  readonly count: number;
+  /** Bytes of it, linked and mounted content included. */
+  readonly bytes: number;
 }
 
 /** What a copy did. Counts are pieces of content, each digest once. */
@@ -95,6 +120,8 @@ export interface CopyReport {
   readonly linked: number;
   /** Bytes stored or sent. */
   readonly bytes: number;
+  /** Content that became present and did not come from the source. Only with `have`. */
+  readonly taken?: TakenContent;
   /** The referrers that were found and chosen, and those of them that are at the target now. */
   readonly referrers: { readonly found: number; readonly copied: number };
   readonly leftOut: LeftOut;
@@ -106,7 +133,8 @@ export interface CopyReport {
  * Makes everything below `reference` present at the target, byte for byte: what a manifest points at before the manifest,
  * a subject before its referrers, the tags last. What the target has is not read, and a tag that is right is not written.
  * Fails, with no tag set, where a part of the root cannot be copied, and with `CONFLICT` where a tag stands for something else and
- * may not be moved; a referrer that cannot be copied is in the report's `failures`.
+ * may not be moved; a referrer that cannot be copied is in the report's `failures`. Where the source leaves content to a base that
+ * the target is not, it fails with `NOT_FOUND`, names what is missing, and has changed nothing.
  */
 export async function copy(
   source: Source,
@@ -116,10 +144,11 @@ export async function copy(
 ): Promise<CopyReport> {
   const wanted = typeof reference === "string" ? await source.resolve(reference, options) : reference;
   try {
+    await checkBases(source, target, wanted, options);
     const image = await chosen(source, wanted, options);
     const root = image.descriptor;
     const tags = await Tags.look(image.source, actualTarget(target), root, options.tags ?? [], options);
-    const run = new CopyRun(image.source, target, image.leftOut, options);
+    const run = new CopyRun(image, target, options);
     if (tags.found || options.rootPresent === true) run.isPresent(root);
     await run.part(root, []);
     if (options.referrers !== "none") await run.referrersOfAll();
@@ -127,17 +156,39 @@ export async function copy(
     const tagged: TagChange[] = [];
     for (const tag of options.tags ?? [])
       tagged.push(target instanceof Rehearsal ? tags.foresee(tag) : await tags.set(tag));
+    const report = run.report(root, tagged, root.digest === wanted.digest ? [] : await left(source, wanted, options));
+    if (target instanceof IndexedTarget)
+      target.leaveOut([...image.leftOut, ...image.absent, ...report.leftOut.external, ...run.left]);
     // Without a name the root would be in a layout, and nothing would say so.
     if (tagged.length === 0 && target instanceof IndexedTarget) await target.addEntry(root, options);
-    return run.report(root, tagged, root.digest === wanted.digest ? [] : await left(source, wanted, options));
+    if (options.since !== undefined) await target.leave?.(rootsOfAll(options.since), run.left);
+    return report;
   } catch (error) {
     const what = typeof reference === "string" ? `${reference} (${wanted.digest})` : wanted.digest;
-    throw withContext(error, `cannot copy ${what} from ${source.name} to ${target.name}`);
+    const reason = source instanceof IndexedSource ? await source.explain(error, target, options) : error;
+    throw withContext(reason, `cannot copy ${what} from ${source.name} to ${target.name}`);
   }
 }
 
+/** An image as it is to be copied. */
+export interface ChosenImage extends FilteredImage {
+  /** What the source does not have of it, and need not have. */
+  readonly absent: readonly Descriptor[];
+}
+
 /** What of an image is to be copied. */
-export async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
+export async function chosen(source: Source, root: Descriptor, options: CopyOptions): Promise<ChosenImage> {
+  const image = await filtered(source, root, options);
+  if (!(source instanceof IndexedSource) || !source.sparse || !(image.source instanceof IndexedSource))
+    return { ...image, absent: [] };
+  const absent = await absentChildren(image.source, image.descriptor, image.leftOut, options);
+  const [wanted] = absent.filter((child) => !isAttestation(child));
+  if (wanted !== undefined && (options.platforms ?? []).length > 0)
+    throw new OciError("NOT_FOUND", `${source.name} names ${formatDescriptor(wanted)} and does not have all of it`);
+  return { ...image, absent };
+}
+
+async function filtered(source: Source, root: Descriptor, options: CopyOptions): Promise<FilteredImage> {
   const { platforms = [], index } = options;
   const [only] = platforms;
   if (only === undefined) return { descriptor: root, source, leftOut: [] };
@@ -152,4 +203,52 @@ async function left(source: Source, index: Descriptor, options: CopyOptions): Pr
   const found: Descriptor[] = [];
   for await (const referrer of source.referrers(index, { signal: options.signal })) found.push(referrer);
   return found;
+}
+
+/**
+ * Makes sure that a copy would find at the target what the source leaves to a base, and what is left out for the bases in
+ * `since`; nothing is changed. {@link copy} does so itself. Fails with `NOT_FOUND`, naming what is missing.
+ */
+export async function checkBases(
+  source: Source,
+  target: Target,
+  root: Descriptor,
+  options: CopyOptions = {},
+): Promise<void> {
+  const { since = [], have, signal } = options;
+  const delta = source instanceof IndexedSource ? source.delta : undefined;
+  if (delta === undefined && (since.length === 0 || !target.closed)) return;
+  const image = await chosen(source, root, options);
+  const needed = new Set(delta?.needs.map(({ digest }) => digest));
+  const wanted: Descriptor[] = [];
+  const left: Descriptor[] = [];
+  for (const blob of await blobsOf(image, options)) {
+    if ((await firstWith(since, blob, { signal })) !== undefined) left.push(blob);
+    else if (needed.has(blob.digest) && (await (source as IndexedSource).size(blob.digest)) === undefined)
+      wanted.push(blob);
+  }
+  await checkNeeds(target, wanted, { source, since: delta?.since ?? [] }, { have, signal });
+  if (target.closed) await checkNeeds(target, left, { source, since: rootsOfAll(since) }, { signal });
+}
+
+/** Every blob that a copy would look for at an empty target. */
+async function blobsOf(image: ChosenImage, options: CopyOptions): Promise<readonly Descriptor[]> {
+  const blobs: Descriptor[] = [];
+  const nowhere = new Rehearsal(new MemoryStore());
+  const run = new CopyRun(image, nowhere, {
+    ...options,
+    since: [],
+    have: [],
+    arrivals: undefined,
+    onEvent: ({ type, descriptor }) => {
+      if (type === "done" && !isManifestType(descriptor.mediaType)) blobs.push(descriptor);
+    },
+  });
+  await run.part(image.descriptor, []);
+  if (options.referrers !== "none") await run.referrersOfAll();
+  return blobs;
+}
+
+function rootsOfAll(bases: readonly Base[]): readonly ReceiptRoot[] {
+  return bases.flatMap(({ roots }) => roots);
 }

@@ -8,6 +8,7 @@ import { collect } from "./model/verified.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
 import type { LayoutIndex } from "./store/index-json.js";
 import type { IndexedSource } from "./store/indexed-source.js";
+import { Traversal } from "./traversal.js";
 
 const decoder = new TextDecoder();
 
@@ -55,28 +56,22 @@ export interface GraphOptions extends Abortable {
 export async function readGraph(source: IndexedSource, index: LayoutIndex, options: GraphOptions = {}): Promise<Graph> {
   const graph = new Map<Digest, GraphNode>();
   const links = new Links();
-  let level: readonly Link[] = index.manifests.map(({ digest, size }) => links.of(digest, size, true));
-  while (level.length > 0) {
-    const next: Link[] = [];
-    const add = (digest: Digest, node: GraphNode): void => {
-      graph.set(digest, node);
-      for (const child of node.links) if (child.manifest) next.push(child);
-      if (node.subject !== undefined) next.push(node.subject);
-    };
-    const news = new Map<Digest, Link>();
-    for (const link of level) {
-      if (graph.has(link.digest)) continue;
+  const entries = index.manifests.map(({ digest, size }) => links.of(digest, size, true));
+  const traversal = new Traversal(entries, ({ digest }) => digest);
+  const add = (digest: Digest, node: GraphNode): void => {
+    graph.set(digest, node);
+    traversal.add(node.links.filter(({ manifest }) => manifest));
+    if (node.subject !== undefined) traversal.add([node.subject]);
+  };
+  for (let level = traversal.batch(); level.length > 0; level = traversal.batch()) {
+    await forEachParallel(level, PARALLEL_READS, async (link, at) => {
       const known = options.known?.get(link.digest);
-      if (known?.state === "read") add(link.digest, known);
-      else news.set(link.digest, link);
-    }
-    await forEachParallel(news.values(), PARALLEL_READS, async (link, at) => {
+      if (known?.state === "read") return add(link.digest, known);
       options.signal?.throwIfAborted();
       // A store that answers at once would keep everything else waiting.
       if (at % TURN === 0) await new Promise((resolve) => setImmediate(resolve));
       add(link.digest, await readNode(source, link, links, options));
     });
-    level = next;
   }
   return graph;
 }

@@ -1,5 +1,9 @@
+export { type ArchiveNames, archiveNames, fullName } from "./archive/archive-names.js";
 export { ArchiveSource } from "./archive/archive-source.js";
-export { type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export { type ArchiveFormat, type ArchiveOptions, ArchiveTarget } from "./archive/archive-target.js";
+export type { ArchiveWriter, Compressor } from "./archive/archive-writer.js";
+export type { LoadedImage } from "./archive/docker-manifest.js";
+export { type ExportedImage, type ExportOptions, type ExportReport, exportImages, imagesIn } from "./archive/export.js";
 export {
   decodeTarName,
   encodeTarName,
@@ -9,11 +13,20 @@ export {
   type TarReadHeader,
 } from "./archive/tar-header.js";
 export { Arrivals } from "./arrivals.js";
-export { type AttachedFile, type AttachOptions, type AttachResult, attach, mediaTypeOfFile } from "./attach.js";
+export {
+  type AttachedFile,
+  type AttachOptions,
+  type AttachResult,
+  artifactContent,
+  attach,
+  mediaTypeOfFile,
+  parseAttachedFile,
+} from "./attach.js";
 export { type ChainLink, chain } from "./chain.js";
 export { ByteReader } from "./compression/byte-reader.js";
 export { decompress } from "./compression/decompress.js";
-export { gunzip } from "./compression/gzip.js";
+export { gunzip, through } from "./compression/gzip.js";
+export { unzstd } from "./compression/zstd.js";
 export type {
   Abortable,
   Bytes,
@@ -32,11 +45,28 @@ export {
   type CopyFailure,
   type CopyOptions,
   type CopyReport,
+  checkBases,
   copy,
   type LeftOut,
   type ReferrersChoice,
+  type TakenContent,
 } from "./copy.js";
 export { createdAt, formatTime, sourceDateEpoch } from "./created.js";
+export { type Base, deltaBase, imageBase, receiptBase, sourceBase } from "./delta/base.js";
+export { checkNeeds, type ExpectedBase, missingAt, type NeedsOptions } from "./delta/check-needs.js";
+export { DELTA_FILE, DELTA_TYPE, type Delta, parseDelta } from "./delta/delta.js";
+export {
+  encodeReceipt,
+  MAXIMUM_RECEIPT_SIZE,
+  parseReceipt,
+  RECEIPT_TYPE,
+  type Receipt,
+  type ReceiptRoot,
+  readReceipt,
+  receiptOf,
+  writeReceipt,
+} from "./delta/receipt.js";
+export { type SizedDigest, totalSize } from "./delta/sized-digest.js";
 export { du, type LayoutUsage, type Usage } from "./du.js";
 export { type FilteredImage, filterPlatforms, type IndexChoice } from "./filter-platforms.js";
 export { findDescriptor } from "./find-descriptor.js";
@@ -145,6 +175,18 @@ export {
 } from "./model/verified.js";
 export { normalize } from "./normalize.js";
 export { forEachParallel } from "./parallel.js";
+export { type DamagedPart, DamagedPartsError, damagedParts } from "./parts/damage.js";
+export {
+  PART_FILE,
+  PART_LIST_FILE,
+  PART_LIST_TYPE,
+  PART_TYPE,
+  type PartContent,
+  type PartList,
+  parsePartList,
+  type RepeatedFile,
+} from "./parts/part-list.js";
+export { PartsFile, type PartsOptions, type WrittenPart } from "./parts/parts-file.js";
 export { type CopyPlan, type ForeseenContent, plan } from "./plan.js";
 export type { PrunedList } from "./prune-entries.js";
 export { type Reachable, type ReachableOptions, reachable } from "./reachable.js";
@@ -178,6 +220,8 @@ export type { ExpiredTag, Retention } from "./retention.js";
 export { type SalvageOptions, type SalvageReport, salvage } from "./salvage.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { type TagChange, Tags, type TagsOptions } from "./set-tags.js";
+export type { BlobUpload, BlobUploads } from "./store/blob-upload.js";
+export { type CompressedLayer, type CompressedLayerQuery, CompressedLayers } from "./store/compressed-layers.js";
 export { attestedDigest, isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 export { contentOfFile } from "./store/file-content.js";
 export { findEntry, isNamed, type LayoutIndex, refName } from "./store/index-json.js";
@@ -200,4 +244,5 @@ export {
   verify,
 } from "./verify.js";
 export { verifyLayout } from "./verify-layout.js";
+export { VerifyingTarget } from "./verifying-target.js";
 export { type GraphPath, MAXIMUM_DEPTH, type Node, type WalkOptions, walk } from "./walk.js";

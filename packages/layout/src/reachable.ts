@@ -5,6 +5,7 @@ import { annotationKeys, mediaTypes } from "./model/media-types.js";
 import { referrersTag } from "./model/reference.js";
 import { type LayoutIndex, refName } from "./store/index-json.js";
 import { isListEntry } from "./store/referrer-forms.js";
+import { Traversal } from "./traversal.js";
 
 /** The options of {@link reachable}. */
 export interface ReachableOptions {
@@ -31,24 +32,20 @@ export function reachable(graph: Graph, index: LayoutIndex, options: ReachableOp
   const referrers = referrersIn(graph);
   const live = new Map<Digest, number>();
   const damaged: Digest[] = [];
-  const visited = new Set<Digest>();
-  const pending = rootsOf(graph, index, options);
+  const traversal = new Traversal(rootsOf(graph, index, options), (digest) => digest);
   const keep = (digest: Digest, size: number): void => {
     if (live.has(digest)) return;
     live.set(digest, size);
     // Also of what is met as a blob only: a manifest may be attached to something as a file.
-    for (const referrer of referrers.get(digest) ?? []) pending.push(referrer);
+    traversal.add(referrers.get(digest) ?? []);
   };
-  for (let digest = pending.pop(); digest !== undefined; digest = pending.pop()) {
-    if (visited.has(digest)) continue;
-    visited.add(digest);
+  for (let digest = traversal.next(); digest !== undefined; digest = traversal.next()) {
     const node = graph.get(digest);
     keep(digest, node?.size ?? 0);
     if (node?.state === "damaged") damaged.push(digest);
-    for (const link of node?.links ?? []) {
-      if (link.manifest) pending.push(link.digest);
-      else keep(link.digest, link.size);
-    }
+    const links = node?.links ?? [];
+    for (const link of links) if (!link.manifest) keep(link.digest, link.size);
+    traversal.add(links.filter(({ manifest }) => manifest).map((link) => link.digest));
   }
   return { live, damaged };
 }

@@ -40,6 +40,11 @@ class ReferrersFrom implements Source {
     return this.#source.tags(options);
   }
 
+  /** What an image and its referrer share is in both places; that counts as elsewhere. */
+  sourceOf({ digest }: Descriptor): Source {
+    return this.#there.has(digest) ? this.#elsewhere : this.#source;
+  }
+
   async *referrers(subject: Descriptor, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {
     const found = new Map<Digest, Descriptor>();
     for await (const referrer of this.#elsewhere.referrers(subject, options)) {
@@ -142,7 +147,7 @@ async function copyEach(
   const referrers =
     typeof choice === "object" && choice.depth !== undefined ? { ...choice, depth: choice.depth - 1 } : choice;
   const image = await chosen(source, root, options);
-  const leftOut = new Set(image.leftOut.map(({ digest }) => digest));
+  const leftOut = new Set([...image.leftOut, ...image.absent].map(({ digest }) => digest));
   const below = { ...options, tags: [], platforms: [], index: undefined, rootPresent: undefined };
   const copied: CopiedApart[] = [];
   const seen = new Set<Digest>();

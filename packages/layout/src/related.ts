@@ -16,6 +16,7 @@ import {
 } from "./store/conventions.js";
 import { compareText, type LayoutIndex, refName } from "./store/index-json.js";
 import { IndexedSource } from "./store/indexed-source.js";
+import { Traversal } from "./traversal.js";
 
 /** A manifest that goes with a subject, although its own `subject` does not say so. */
 export interface RelatedManifest {
@@ -125,15 +126,13 @@ async function claimsOfIndexes(
   options: Abortable,
 ): Promise<RelatedManifest[]> {
   const claims: RelatedManifest[] = attestationsIn(index.manifests).map(withoutIndex);
-  const seen = new Set<Digest>();
-  const pending = index.manifests.filter((entry) => isIndexType(entry.mediaType));
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+  const indexes = (those: readonly Descriptor[]): Descriptor[] => those.filter((one) => isIndexType(one.mediaType));
+  const traversal = new Traversal(indexes(index.manifests), ({ digest }) => digest);
+  for (let next = traversal.next(); next !== undefined; next = traversal.next()) {
     options.signal?.throwIfAborted();
-    if (seen.has(next.digest)) continue;
-    seen.add(next.digest);
     const children = (await manifestsIn(source, next, options)) ?? [];
     claims.push(...attestationsIn(children, next.digest));
-    pending.push(...children.filter((child) => isIndexType(child.mediaType)));
+    traversal.add(indexes(children));
   }
   return claims;
 }

@@ -7,6 +7,7 @@ import { readManifest } from "./model/verified.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
 import { compareText } from "./store/index-json.js";
 import { IndexedSource } from "./store/indexed-source.js";
+import { Traversal } from "./traversal.js";
 
 /** What came of reading a manifest, once. */
 type Outcome = { readonly descriptor: Descriptor } & ({ readonly manifest: Manifest } | { readonly error: unknown });
@@ -33,24 +34,17 @@ export class ReadManifests {
   static async of(source: Source, options: Abortable): Promise<ReadManifests> {
     const outcomes = new Map<Digest, Outcome>();
     if (!(source instanceof IndexedSource)) return new ReadManifests(source, outcomes, false);
-    let level: readonly Descriptor[] = (await source.index(options)).manifests;
-    let count = 0;
-    while (level.length > 0) {
-      const news = new Map(
-        level
-          .filter(({ digest, mediaType }) => isManifestType(mediaType) && !outcomes.has(digest))
-          .map((one) => [one.digest, one]),
-      );
-      const next: Descriptor[] = [];
-      await forEachParallel(news.values(), PARALLEL_READS, async (descriptor) => {
+    const { manifests } = await source.index(options);
+    const traversal = new Traversal(manifests.filter(isManifest), ({ digest }) => digest);
+    for (let level = traversal.batch(); level.length > 0; level = traversal.batch()) {
+      await forEachParallel(level, PARALLEL_READS, async (descriptor, at) => {
         options.signal?.throwIfAborted();
-        if (++count % TURN === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (at % TURN === 0) await new Promise((resolve) => setImmediate(resolve));
         const outcome = await read(source, descriptor, options);
         outcomes.set(descriptor.digest, outcome);
         if ("manifest" in outcome && outcome.manifest.kind === "index")
-          for (const child of outcome.manifest.manifests) next.push(child);
+          traversal.add(outcome.manifest.manifests.filter(isManifest));
       });
-      level = next;
     }
     return new ReadManifests(source, outcomes, true);
   }
@@ -86,6 +80,10 @@ export class ReadManifests {
       },
     };
   }
+}
+
+function isManifest({ mediaType }: Descriptor): boolean {
+  return isManifestType(mediaType);
 }
 
 async function read(source: IndexedSource, descriptor: Descriptor, options: Abortable): Promise<Outcome> {

@@ -4,6 +4,7 @@ import { isVerifiable } from "./model/digest.js";
 import type { Manifest } from "./model/manifest.js";
 import { isImageConfigType, isManifestType } from "./model/media-types.js";
 import { forEachParallel, PARALLEL_READS } from "./parallel.js";
+import { IndexedSource } from "./store/indexed-source.js";
 import { checkContent, problemOf } from "./verify-content.js";
 import { checkImage } from "./verify-image.js";
 import { ReadManifests } from "./verify-manifests.js";
@@ -89,6 +90,7 @@ export async function verify(
   const descriptors = roots.map(({ descriptor }) => descriptor);
   const manifests = await ReadManifests.of(source, options);
   const read = (descriptor: Descriptor): Promise<Manifest> => manifests.take(descriptor, options);
+  const left = new Set(source instanceof IndexedSource ? source.delta?.needs.map(({ digest }) => digest) : []);
   const nodes = withRootNames(walk(manifests.source, descriptors, { ...options, read }), names);
   await forEachParallel(nodes, PARALLEL_READS, async (node, at) => {
     const { descriptor, path } = node;
@@ -98,9 +100,16 @@ export async function verify(
     const content = await contentProblems(source, node, options);
     if (content.length === 0) counts.bytes += descriptor.size;
     const structure = content.length === 0 ? await structureProblems(source, node, options) : [];
-    findings[at] = [...content, ...structure].map((problem) => ({ ...problem, descriptor, path }));
+    const problems = left.has(descriptor.digest) ? content.map(leftToBase) : content;
+    findings[at] = [...problems, ...structure].map((problem) => ({ ...problem, descriptor, path }));
   });
   return { source: source.name, roots: roots.length, ...counts, findings: findings.flat() };
+}
+
+/** What is left to a base is missing on purpose. */
+function leftToBase(problem: Problem): Problem {
+  if (problem.state !== "missing") return problem;
+  return { ...problem, severity: "note", message: `${problem.message}; it is left to a base` };
 }
 
 async function contentProblems(source: Source, node: Node, options: VerifyOptions): Promise<readonly Problem[]> {

@@ -6,6 +6,7 @@ import { isManifestType } from "./model/media-types.js";
 import { formatPlatform } from "./model/platform.js";
 import { readManifest } from "./model/verified.js";
 import { type ReferrerFilter, selectReferrers } from "./referrer-filter.js";
+import { Traversal } from "./traversal.js";
 
 /** How deep indexes and referrers may nest. What people build has three levels. */
 export const MAXIMUM_DEPTH = 64;
@@ -47,40 +48,35 @@ export async function* walk(
   roots: Iterable<Descriptor>,
   options: WalkOptions = {},
 ): AsyncGenerator<Node, void, undefined> {
-  const seen = new Set<string>();
-  for (const root of roots) yield* visit({ descriptor: root, path: [], relation: "root" });
-
-  async function* visit(node: Node): AsyncGenerator<Node, void, undefined> {
+  const starts = [...roots].map((root): Node => ({ descriptor: root, path: [], relation: "root" }));
+  const traversal = new Traversal(starts, ({ descriptor }) => visitKey(descriptor));
+  for (let node = traversal.next(); node !== undefined; node = traversal.next()) {
     options.signal?.throwIfAborted();
-    const { descriptor, path } = node;
-    if (seen.has(visitKey(descriptor))) return;
-    seen.add(visitKey(descriptor));
-    checkDepth(path, descriptor);
-    if (!isManifestType(descriptor.mediaType)) return yield node;
-    let read: { manifest: Manifest; bytes?: Uint8Array };
-    try {
-      read =
-        options.read === undefined
-          ? await readManifest(source, descriptor, { limit: MAXIMUM_MANIFEST_SIZE, signal: options.signal })
-          : { manifest: await options.read(descriptor) };
-    } catch (error) {
-      options.signal?.throwIfAborted();
-      return yield { ...node, error };
-    }
-    yield { ...node, ...read };
-    for (const { child, step } of steps(read.manifest)) {
-      yield* visit({ descriptor: child, path: [...path, step], relation: "child", parent: descriptor });
-    }
-    if (options.referrers === false) return;
-    for (const referrer of await referrersOf(source, node, options)) {
-      yield* visit({
-        descriptor: referrer,
-        path: [...path, referrerStep(referrer)],
-        relation: "referrer",
-        parent: descriptor,
-      });
-    }
+    checkDepth(node.path, node.descriptor);
+    const read = isManifestType(node.descriptor.mediaType) ? await readNode(source, node, options) : node;
+    yield read;
+    if (read.manifest === undefined) continue;
+    // What is added last comes first: the children before the referrers.
+    if (options.referrers !== false) traversal.add(await referrersOf(source, node, options));
+    traversal.add(childrenOf(node, read.manifest));
   }
+}
+
+/** The node with its content, or with why it could not be read. */
+async function readNode(source: Source, node: Node, { read, signal }: WalkOptions): Promise<Node> {
+  const { descriptor } = node;
+  try {
+    if (read !== undefined) return { ...node, manifest: await read(descriptor) };
+    return { ...node, ...(await readManifest(source, descriptor, { limit: MAXIMUM_MANIFEST_SIZE, signal })) };
+  } catch (error) {
+    signal?.throwIfAborted();
+    return { ...node, error };
+  }
+}
+
+function* childrenOf({ descriptor: parent, path }: Node, manifest: Manifest): Generator<Node, void, undefined> {
+  for (const { child, step } of steps(manifest))
+    yield { descriptor: child, path: [...path, step], relation: "child", parent };
 }
 
 /** The nodes of a walk with the name of their root at the beginning of their path. */
@@ -97,12 +93,18 @@ export async function* withRootNames(
 
 async function referrersOf(
   source: Source,
-  { descriptor, path }: Node,
+  { descriptor: parent, path }: Node,
   { signal, referrers: choice }: WalkOptions,
-): Promise<readonly Descriptor[]> {
+): Promise<readonly Node[]> {
   const all: Descriptor[] = [];
-  for await (const referrer of source.referrers(descriptor, { signal })) all.push(referrer);
-  return typeof choice === "object" ? selectReferrers(all, choice, referrerLevel(path) + 1) : all;
+  for await (const referrer of source.referrers(parent, { signal })) all.push(referrer);
+  const chosen = typeof choice === "object" ? selectReferrers(all, choice, referrerLevel(path) + 1) : all;
+  return chosen.map((descriptor) => ({
+    descriptor,
+    path: [...path, referrerStep(descriptor)],
+    relation: "referrer",
+    parent,
+  }));
 }
 
 /** What a manifest points at, each with its place in it. */

@@ -53,7 +53,7 @@ async function writeArchive(
   reference: string | Descriptor = "v1",
   docker = false,
 ): Promise<void> {
-  const target = await ArchiveTarget.create(path, { docker });
+  const target = await ArchiveTarget.create(path, { format: docker ? "hybrid" : "oci" });
   try {
     await copy(source, target, reference, { tags: ["v1"], referrers: docker ? "none" : "all" });
     await target.close();
@@ -265,7 +265,7 @@ describe("a docker-archive", () => {
     const store = new MemoryStore();
     const image = await pushImage(store, { layers: ["one", "two"] });
     const path = join(await temporaryDirectory(), "x.tar");
-    const target = await ArchiveTarget.create(path, { docker: true });
+    const target = await ArchiveTarget.create(path, { format: "hybrid" });
     expect(target.name).toBe(`docker-archive:${path}`);
     await pushReferrer(store, image);
     await copy(store, target, image, { tags: ["alpine:3", "ghcr.io/a/b:v1"] });
@@ -292,7 +292,7 @@ describe("a docker-archive", () => {
     const path = join(directory, "x.tar");
     expect((await failure(writeArchive(path, store, "v1", true), "UNSUPPORTED")).hint).toContain("--platform");
     await failure(writeArchive(path, store, artifact, true), "UNSUPPORTED");
-    const target = await ArchiveTarget.create(path, { docker: true });
+    const target = await ArchiveTarget.create(path, { format: "hybrid" });
     await copy(store, target, image, { tags: ["Not/A:v1"] });
     await failure(target.close(), "INVALID");
     expect(await readdir(directory)).toEqual([]);

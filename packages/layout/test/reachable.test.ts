@@ -11,6 +11,8 @@ import {
   reachable,
   readGraph,
   referrersTag,
+  refName,
+  walk,
 } from "@stowage/layout";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -169,6 +171,30 @@ describe("reachability", () => {
         expect([...live.keys()].sort()).toEqual([...model(graph, made)].sort());
       }),
       { numRuns: 150 },
+    );
+  });
+
+  it("is what a walk from the entries comes upon, once a collection has registered what was lost", async () => {
+    await fc.assert(
+      fc.asyncProperty(drawn, async (graph) => {
+        const items = graph.items.map(({ subject, ...item }) => ({
+          ...item,
+          // Of a blob a walk asks nobody for referrers, and from what is not there it does not go on.
+          subject: subject === undefined || graph.items[subject]?.kind === "blob" ? undefined : subject,
+        }));
+        const whole = { ...graph, items, lists: [], absent: new Set<number>() };
+        const layout = await layoutOf(whole, await make(whole));
+        await gc(layout, { grace: 0 });
+        const index = await layout.index();
+        const lists = new Set(
+          index.manifests.flatMap((entry) => (refName(entry)?.startsWith("sha") ? entry.digest : [])),
+        );
+        const { live } = reachable(await readGraph(layout, index), index);
+        const walked = new Set<Digest>();
+        for await (const { descriptor } of walk(layout, index.manifests)) walked.add(descriptor.digest);
+        expect([...walked].filter((digest) => !lists.has(digest)).sort()).toEqual([...live.keys()].sort());
+      }),
+      { numRuns: 100 },
     );
   });
 

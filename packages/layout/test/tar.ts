@@ -83,3 +83,15 @@ function paxRecord(key: string, value: string): string {
   while (String(length).length + rest !== length) length++;
   return `${length} ${key}=${value}\n`;
 }
+
+/** The regular files of a plain tar with short names, in its order. */
+export function tarEntries(tar: Buffer): Map<string, Buffer> {
+  const files = new Map<string, Buffer>();
+  for (let at = 0; at + 512 <= tar.length && tar[at] !== 0; ) {
+    const size = Number.parseInt(tar.toString("latin1", at + 124, at + 135), 8);
+    const name = tar.toString("latin1", at, at + 100).replace(/\0.*$/s, "");
+    files.set(name, tar.subarray(at + 512, at + 512 + size));
+    at += 512 + Math.ceil(size / 512) * 512;
+  }
+  return files;
+}

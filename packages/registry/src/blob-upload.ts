@@ -16,10 +16,12 @@ export interface UploadOptions {
   /** The size of a chunk in bytes; more where the registry asks for more (OCI-Chunk-Min-Length). Default: 4 MiB, the most that GHCR takes. */
   readonly chunkSize?: number | undefined;
   /**
-   * Hosts (with port) of registries that find a blob in any of their repositories when it is to be mounted and no repository is
-   * named. Others may refuse that. Default: none.
+   * Hosts (with port) of registries that are asked to mount a blob from whichever repository has it where no repository is known
+   * that does. Default: those of which a probe with `write` has found, within the last day, that they answer that as they should.
    */
   readonly anonymousMount?: readonly string[] | undefined;
+  /** Where the answers of probes are remembered, see the option `cache` of a probe. */
+  readonly probeCache?: string | false | undefined;
 }
 
 const DEFAULT_CHUNK_SIZE = 4 * 1024 * 1024;
@@ -41,8 +43,14 @@ export class BlobUpload {
   /** How many bytes were reported; what is sent again counts once. */
   #told = 0;
   #interrupted = false;
+  /** The last try ended without an answer. */
+  #lost = false;
+  /** The registry was asked how far it is, and nothing has been sent since without asking. */
+  #asked = false;
   /** The request that completes the upload was sent: only then can the blob be there though no answer said so. */
   #completing = false;
+  /** The registry failed to close an upload without bytes, as one does: the last chunk goes with the request that closes it. */
+  #closesWithBytes = false;
   /** A connection was lost and with it the session: what breaks connections may do so after a number of bytes. */
   #alone = false;
 
@@ -73,9 +81,10 @@ export class BlobUpload {
     try {
       for (let fruitless = 0; ; ) {
         try {
-          return await this.#attempt();
+          return await this.#attempt(fruitless);
         } catch (error) {
           if (!(error instanceof RegistryError && error.temporary)) throw error;
+          this.#lost = error.status === undefined;
           fruitless = this.#offset > best ? 1 : fruitless + 1;
           best = Math.max(best, this.#offset);
           await waitAfter(error, fruitless, retry, this.#options.signal);
@@ -89,12 +98,15 @@ export class BlobUpload {
     }
   }
 
-  async #attempt(): Promise<void> {
+  async #attempt(fruitless: number): Promise<void> {
     const { descriptor } = this.#content;
-    if (this.#interrupted) {
-      // The answer to the last try may be all that was lost.
-      if (this.#completing && (await hasBlob(this.#endpoint, descriptor, "push", this.#options))) return;
-      await this.#takeUp();
+    // What breaks every other request would break all that follow a question, so every other time there is none.
+    let blind = fruitless > 1 && this.#lost && this.#asked && this.#session !== undefined;
+    if (blind) this.#asked = false;
+    else if (this.#interrupted && (await this.#isDone())) return;
+    if (fruitless > 1 && !this.#lost && this.#completing && this.#offset === descriptor.size && descriptor.size > 0) {
+      this.#closesWithBytes = true;
+      await this.#startOver(true);
     }
     this.#session ??= await UploadSession.begin(this.#endpoint, descriptor, this.#options);
     this.#interrupted = true;
@@ -107,10 +119,22 @@ export class BlobUpload {
         else if (++refusals >= MAXIMUM_REFUSALS) throw error;
         if (this.#isTooLargeAtOnce(error)) await this.#startOver(true);
         else if (hasStatus(error, 416)) await this.#takeUp();
-        else throw error;
+        else if (blind && error instanceof RegistryError && error.status !== undefined && !error.temporary) {
+          blind = false;
+          if (await this.#isDone()) return;
+        } else throw error;
         this.#session ??= await UploadSession.begin(this.#endpoint, descriptor, this.#options);
       }
     }
+  }
+
+  /** Finds out how far the last try came. The answer to it may be all that was lost: then there is nothing left to do. */
+  async #isDone(): Promise<boolean> {
+    if (this.#completing && (await hasBlob(this.#endpoint, this.#content.descriptor, "push", this.#options)))
+      return true;
+    await this.#takeUp();
+    this.#asked = true;
+    return false;
   }
 
   async #transfer(session: UploadSession): Promise<void> {
@@ -124,6 +148,7 @@ export class BlobUpload {
     for (let idle = 0; this.#offset < size; ) {
       const from = this.#offset;
       const end = this.#chunked ? Math.min(size, from + this.#chunkSize(session)) : size;
+      if (end === size && this.#closesWithBytes) break;
       const received = await session.patch(from, this.#body(from, end), { ...this.#options, alone: this.#alone });
       // Some registries tell the size of the chunk there. Where even the status is wrong, the next chunk is refused.
       const sure = received === end ? end : ((await session.status(this.#options)) ?? end);
@@ -132,7 +157,8 @@ export class BlobUpload {
       if (idle >= MAXIMUM_REFUSALS) throw this.#takesNothing();
     }
     this.#completing = true;
-    await session.put(digest, new Uint8Array(), this.#options);
+    const rest = this.#offset < size ? this.#body(this.#offset, size) : new Uint8Array();
+    await session.put(digest, rest, this.#options);
   }
 
   #body(from: number, end: number): { size: number; open(): AsyncGenerator<Uint8Array> } {

@@ -70,7 +70,9 @@ export async function openTarget(location: Location, options: OpenOptions = {}):
           "UNSUPPORTED",
           `cannot change the archive ${location.path}: it can only be written as a whole`,
         );
-      const target = await ArchiveTarget.create(location.path, { docker: location.kind === "docker-archive" });
+      const target = await ArchiveTarget.create(location.path, {
+        format: location.kind === "docker-archive" ? "hybrid" : "oci",
+      });
       return { target, close: () => target.close(), discard: () => target.discard() };
     }
   }

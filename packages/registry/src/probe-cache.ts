@@ -13,19 +13,38 @@ export async function readProbe(
   repository: string,
   cache: string | false | undefined,
 ): Promise<ProbeReport | undefined> {
-  const path = pathOf(repository, cache);
+  const report = await readReport(repository, cache);
+  return report?.repository === repository ? report : undefined;
+}
+
+/**
+ * True where the last probe that wrote to some repository of the host found that a mount that does not say from where is answered as
+ * it should be. `host` is as the user names it.
+ */
+export async function mountsAnonymously(host: string, cache: string | false | undefined): Promise<boolean> {
+  const report = await readReport(host, cache);
+  return report?.repository.startsWith(`${host}/`) === true && report.capabilities.anonymousMount.support === "yes";
+}
+
+/** Remembers a report. What reads at the same time sees all of it or nothing. A cache that cannot be written is none. */
+export async function writeProbe(report: ProbeReport, cache: string | false | undefined): Promise<void> {
+  await writeReport(report, pathOf(report.repository, cache));
+  // What a registry makes of mounts it makes of them in each of its repositories.
+  if (report.wrote) await writeReport(report, pathOf(report.repository.split("/", 1)[0] as string, cache));
+}
+
+async function readReport(name: string, cache: string | false | undefined): Promise<ProbeReport | undefined> {
+  const path = pathOf(name, cache);
   if (path === undefined) return undefined;
   try {
     const report = parseJson(await readFile(path), path);
-    return isReport(report, repository) ? report : undefined;
+    return isReport(report) ? report : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** Remembers a report. What reads at the same time sees all of it or nothing. A cache that cannot be written is none. */
-export async function writeProbe(report: ProbeReport, cache: string | false | undefined): Promise<void> {
-  const path = pathOf(report.repository, cache);
+async function writeReport(report: ProbeReport, path: string | undefined): Promise<void> {
   if (path === undefined) return;
   const temporary = `${path}.${randomBytes(6).toString("hex")}`;
   try {
@@ -37,17 +56,17 @@ export async function writeProbe(report: ProbeReport, cache: string | false | un
   }
 }
 
-/** Named after the repository alone: who asked is nobody's business. */
-function pathOf(repository: string, cache: string | false | undefined): string | undefined {
+/** Named after the repository or the host alone: who asked is nobody's business. */
+function pathOf(name: string, cache: string | false | undefined): string | undefined {
   if (cache === false) return undefined;
   const base = process.env.XDG_CACHE_HOME;
   const directory =
     cache ?? join(base !== undefined && isAbsolute(base) ? base : join(homedir(), ".cache"), "stowage", "probes");
-  return join(directory, `${createHash("sha256").update(repository).digest("hex")}.json`);
+  return join(directory, `${createHash("sha256").update(name).digest("hex")}.json`);
 }
 
-function isReport(value: unknown, repository: string): value is ProbeReport {
-  if (!isJsonObject(value) || value.repository !== repository || typeof value.probed !== "string") return false;
+function isReport(value: unknown): value is ProbeReport {
+  if (!isJsonObject(value) || typeof value.repository !== "string" || typeof value.probed !== "string") return false;
   const { capabilities } = value;
   const age = Date.now() - Date.parse(value.probed);
   return (

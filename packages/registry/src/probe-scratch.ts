@@ -11,7 +11,15 @@ import {
 } from "@stowage/layout";
 import { declaredDigest, type Endpoint } from "./endpoint.js";
 import { appendQuery } from "./http/url.js";
-import { type Attempt, cancelUpload, cookieHeader, openUpload, tryOut } from "./probe-requests.js";
+import {
+  type Attempt,
+  cancelUpload,
+  cookieHeader,
+  type OpenedUpload,
+  openUpload,
+  tryOut,
+  uploadOf,
+} from "./probe-requests.js";
 
 /** What a probe stores in a repository, all of it made for the occasion, and removes again. */
 export class ProbeScratch {
@@ -47,19 +55,48 @@ export class ProbeScratch {
     const descriptor = { mediaType, digest: digestOf(bytes, algorithm), size: bytes.byteLength };
     const opened = await openUpload(this.#endpoint, this.#options);
     if (opened.upload?.location === undefined) return { attempt: opened, descriptor };
+    return { attempt: await this.#send(opened.upload, opened.upload.location, bytes, descriptor), descriptor };
+  }
+
+  /** Asks for a blob to be mounted, and pushes it in the upload that the registry opens instead. */
+  async blobAfterMount(bytes: Uint8Array, mediaType: string): Promise<Attempt | "mounted"> {
+    const descriptor = { mediaType, digest: digestOf(bytes), size: bytes.byteLength };
+    const { attempt, upload } = await this.mount(descriptor.digest);
+    if (attempt.answer === undefined) return attempt;
+    if (upload?.location === undefined) return "mounted";
+    return this.#send(upload, upload.location, bytes, descriptor);
+  }
+
+  /** Asks for a blob to be mounted, from wherever it is where no repository is named; `upload` is what was opened instead. */
+  async mount(
+    digest: Digest,
+    from?: string,
+  ): Promise<{ readonly attempt: Attempt; readonly upload: OpenedUpload | undefined }> {
+    const attempt = await tryOut(this.#endpoint, {
+      action: `cannot mount a blob in ${this.#endpoint.name}`,
+      method: "POST",
+      at: `blobs/uploads/?mount=${digest}${from === undefined ? "" : `&from=${encodeURIComponent(from)}`}`,
+      needs: "push",
+      accept: [201, 202],
+      signal: this.#options.signal,
+    });
+    return { attempt, upload: attempt.answer?.status === 202 ? uploadOf(attempt.answer) : undefined };
+  }
+
+  async #send(upload: OpenedUpload, location: URL, bytes: Uint8Array, { digest, size }: Descriptor): Promise<Attempt> {
     const attempt = await tryOut(this.#endpoint, {
       action: `cannot push a blob to ${this.#endpoint.name}`,
       method: "PUT",
-      at: appendQuery(opened.upload.location, "digest", descriptor.digest),
+      at: appendQuery(location, "digest", digest),
       needs: "push",
       accept: [200, 201, 204],
-      headers: { "content-type": mediaTypes.octetStream, ...cookieHeader(opened.upload) },
+      headers: { "content-type": mediaTypes.octetStream, ...cookieHeader(upload) },
       body: bytes,
       signal: this.#options.signal,
     });
-    if (attempt.answer !== undefined) this.stored(descriptor.digest, descriptor.size);
-    else await cancelUpload(this.#endpoint, opened.upload);
-    return { attempt, descriptor };
+    if (attempt.answer !== undefined) this.stored(digest, size);
+    else await cancelUpload(this.#endpoint, upload);
+    return attempt;
   }
 
   /** Pushes the blob `{}`, which is not removed again: others may rest on it by then. */

@@ -84,6 +84,7 @@ class WritingProbe {
     await this.#artifacts(image);
     await this.#sha512(image);
     await this.#mount(layer.descriptor);
+    await this.#anonymousMount(layer.descriptor);
     await this.#chunks();
     // What cannot be removed is not to be seen in every listing, nor to take space for ever.
     if (deleted.answer === undefined) return;
@@ -139,20 +140,28 @@ class WritingProbe {
   }
 
   /** From the repository itself, since of no other it is known that it may be read. */
-  async #mount(blob: Descriptor): Promise<void> {
-    const { name, repository } = this.#endpoint;
-    const attempt = await tryOut(this.#endpoint, {
-      action: `cannot mount a blob in ${name}`,
-      method: "POST",
-      at: `blobs/uploads/?mount=${blob.digest}&from=${encodeURIComponent(repository)}`,
-      needs: "push",
-      accept: [201, 202],
-      signal: this.#options.signal,
-    });
-    if (attempt.answer?.status === 202) {
+  async #mount({ digest }: Descriptor): Promise<void> {
+    const { attempt, upload } = await this.#scratch.mount(digest, this.#endpoint.repository);
+    if (upload !== undefined) {
       this.#findings.set("mount", { support: "no", detail: "202, an upload instead" });
-      await cancelUpload(this.#endpoint, uploadOf(attempt.answer));
+      await cancelUpload(this.#endpoint, upload);
     } else this.#findings.set("mount", finding(attempt));
+  }
+
+  /**
+   * Whether a mount that does not say from where may be asked for at any time: one of a blob that is nowhere has to open an upload
+   * that works, and one of a blob that is there has to find it.
+   */
+  async #anonymousMount({ digest }: Descriptor): Promise<void> {
+    const absent = await this.#scratch.blobAfterMount(ProbeScratch.bytes(), triedOut.layerType);
+    const no = (detail: string): void => void this.#findings.set("anonymousMount", { support: "no", detail });
+    if (absent === "mounted") return no("201 for a blob that is nowhere");
+    if (absent.answer === undefined) return no(absent.refusal);
+    const { attempt, upload } = await this.#scratch.mount(digest);
+    if (upload !== undefined) {
+      await cancelUpload(this.#endpoint, upload);
+      no("202, an upload instead");
+    } else this.#findings.set("anonymousMount", finding(attempt));
   }
 
   async #chunks(): Promise<void> {

@@ -15,6 +15,7 @@ export const capabilityNames = [
   "emptyConfig",
   "sha512",
   "mount",
+  "anonymousMount",
   "chunks",
   "cancel",
   "manifestSize",

@@ -1,4 +1,5 @@
 import type { Abortable, Content, Presence, PushOptions } from "@stowage/layout";
+import { mountFromAnywhere } from "./anonymous-mount.js";
 import { BlobUpload, type UploadOptions } from "./blob-upload.js";
 import { hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
@@ -6,8 +7,8 @@ import { inTurn } from "./in-turn.js";
 import { foreseeBlob, knownRepository, mount, rememberBlob } from "./mount.js";
 
 /**
- * Makes a blob present: it is there already, is mounted from another repository of the same registry (`mountFrom`, or one where
- * it was seen before), or is sent. Fails with `MISMATCH` where the bytes are not what the descriptor says; the last of
+ * Makes a blob present: it is there already, is mounted from another repository of the same registry (`mountFrom`, one where
+ * it was seen before, or whichever has it where the registry is known to look), or is sent. Fails with `MISMATCH` where the bytes are not what the descriptor says; the last of
  * them are not sent then. An upload that is given up is cancelled.
  */
 export async function pushBlob(
@@ -37,8 +38,10 @@ async function makePresent(
   options.signal?.throwIfAborted();
   if (options.found ?? (await hasBlob(endpoint, descriptor, "push", options))) return "present";
   const from = mountFrom ?? knownRepository(endpoint, descriptor.digest);
-  const anonymous = upload.anonymousMount?.includes(endpoint.registry.host) ?? false;
-  const mounted = from === undefined && !anonymous ? undefined : await mount(endpoint, descriptor, from, options);
+  const mounted =
+    from === undefined
+      ? await mountFromAnywhere(endpoint, descriptor, upload, options)
+      : await mount(endpoint, descriptor, from, options);
   if (mounted === "mounted") return mounted;
   await new BlobUpload(endpoint, content, mounted, upload, options).run();
   return "written";

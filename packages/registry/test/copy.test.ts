@@ -7,6 +7,7 @@ import {
   MemoryStore,
   mediaTypes,
   plan,
+  withReferrersFrom,
 } from "@stowage/layout";
 import { afterEach, describe, expect, it } from "vitest";
 import { type ClientOptions, RegistryClient, type Repository } from "../src/index.js";
@@ -135,6 +136,30 @@ describe("a push to a registry", () => {
     const { content: _, ...foreseen } = await plan(first as Repository, second as Repository, root);
     expect(foreseen).toMatchObject({ mounted: 3, written: 3 });
     expect(await copy(first as Repository, second as Repository, root)).toEqual(foreseen);
+  });
+});
+
+describe("content that comes through several sources", () => {
+  it("is mounted all the same: chosen by platform, or with referrers from a third repository", async () => {
+    const { registry } = await prepared();
+    const one = client();
+    const repository = (name: string): Repository => one.repository(`${registry.host}/${name}`);
+    const { store, images } = await sample();
+    const platforms = ["amd64", "arm64", "s390x"].map((architecture) => ({ os: "linux", architecture }));
+    const manifests = platforms.map((platform, at) => ({ ...(images[at % 2] as Descriptor), platform }));
+    const index = jsonOf({ schemaVersion: 2, mediaType: mediaTypes.index, manifests }, mediaTypes.index);
+    await store.push(index);
+    await copy(store, repository("some/repo"), index.descriptor);
+    const options = { platforms: platforms.slice(0, 2), referrers: "none" } as const;
+    const chosen = await copy(repository("some/repo"), repository("platforms/repo"), index.descriptor, options);
+    expect(chosen).toMatchObject({ mounted: 3, written: 3 });
+
+    const signature = blobOf("a signature");
+    const referrer = manifestOf([signature], { subject: index.descriptor });
+    for (const content of [emptyBlob, signature, referrer]) await repository("signatures").push(content);
+    const both = withReferrersFrom(repository("some/repo"), repository("signatures"));
+    const copied = await copy(both, repository("all/repo"), index.descriptor);
+    expect(copied).toMatchObject({ mounted: 4, written: 4, referrers: { copied: 1 } });
   });
 });
 

@@ -392,10 +392,11 @@ describe("a blob that another repository of the registry has", () => {
       const paths: string[] = [];
       const { registry, repository } = await prepared(
         {
-          intercept: (request, response, { received }) => {
+          intercept: (request, response, { received, blobs }) => {
             if (request.method !== "POST") return false;
             paths.push(received.at(-1)?.path.split("uploads/")[1] as string);
             if (!request.url?.includes("mount=")) return false;
+            blobs.set(digest, large);
             response.writeHead(201).end();
             return true;
           },

@@ -4,6 +4,7 @@ import { Refusal, refusalAnswer } from "./errors.js";
 import type { Exchange } from "./exchange.js";
 import type { Accounts } from "./htpasswd.js";
 import type { Layer } from "./layer.js";
+import { isPagePath } from "./pages/places.js";
 import { placeOf } from "./routes.js";
 import { accessIn, TOKEN_LIFETIME, Tokens } from "./tokens.js";
 
@@ -26,6 +27,9 @@ export function authentication(accounts: Accounts, tokens: boolean): Layer {
   return async (exchange, next) => {
     if (OPEN.has(exchange.path)) return next();
     if (tokens && exchange.path === "/token") return giveToken(exchange, accounts, issued);
+    // A browser can ask its user for a password, and knows nothing of tokens.
+    if (isPagePath(exchange.path, exchange.header("accept")))
+      return (await isAccount(exchange, accounts)) ? next() : refused(`Basic realm="${SERVICE}", charset="UTF-8"`);
     const needed = neededAccess(exchange);
     const token = /^Bearer\s+(\S+)$/i.exec(exchange.header("authorization") ?? "")?.[1];
     if (token !== undefined && tokens) {

@@ -8,6 +8,8 @@ import { ConnectionCut, inOrder, type LayerMaker } from "./layer.js";
 import { completeLimits, type Limits } from "./limits.js";
 import { type Listener, openListener, type Tls } from "./listener.js";
 import { Metrics, observed, type RequestRecord } from "./metrics.js";
+import { answerPage } from "./pages/pages.js";
+import { isPagePath } from "./pages/places.js";
 import type { Registry } from "./registry.js";
 import { answer } from "./routes.js";
 import type { Store } from "./store.js";
@@ -89,10 +91,10 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const close = async (): Promise<void> => {
     closed.abort();
     await Promise.all(listeners.map((listener) => listener.close()));
-    await registry.uploads.close(options.store);
+    await registry.uploads.close();
   };
   try {
-    if (!registry.readonly) await registry.uploads.restore(options.store);
+    if (!registry.readonly) registry.uploads.expireIn(options.store, (error) => options.onError?.(error, "uploads"));
     const surroundings = {
       registry: direct,
       store: options.store,
@@ -121,7 +123,8 @@ async function refusing(
   const always = { "Docker-Distribution-Api-Version": "registry/2.0", "X-Content-Type-Options": "nosniff" };
   let answered: Answer;
   try {
-    answered = await answer(exchange, registry);
+    if (isPagePath(exchange.path, exchange.header("accept"))) answered = await answerPage(exchange, registry, onError);
+    else answered = await answer(exchange, registry);
   } catch (error) {
     const refusal = refusalOf(error);
     if (refusal.status >= 500 && !exchange.gone && !(error instanceof ConnectionCut)) onError(error, exchange);

@@ -39,9 +39,18 @@ export async function directoryStore(path: string, layouts: LayoutOptions = {}):
 
   return {
     name: path,
-    // No repository has a name that begins with a dot.
-    uploadsFile: join(root, ".uploads.json"),
     repository: (name, options = {}) => repository(name, options.create === true),
+    uploads: async (name) => (await repository(name, false))?.uploads,
+    async expireUploads(idle, { signal } = {}) {
+      const found: string[] = [];
+      await findLayouts(root, "", found);
+      for (const name of found) {
+        signal?.throwIfAborted();
+        // One that cannot be opened is told of to whoever asks for it.
+        const opened = await repository(name, false).catch(() => undefined);
+        await opened?.uploads.expire(idle);
+      }
+    },
     async *repositories() {
       const found: string[] = [];
       await findLayouts(root, "", found);

@@ -1,4 +1,4 @@
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { isNamed, isRepository, type Layout, OciError, type Removable, refName } from "@stowage/layout";
 import type { Store } from "./store.js";
 import { splitName, TaggedTarget } from "./tagged-target.js";
@@ -27,7 +27,6 @@ export function layoutStore(layout: Layout, options: LayoutStoreOptions = {}): S
   const promised = new Set<string>();
   return {
     name: layout.name,
-    uploadsFile: join(layout.path, "ingest", "uploads.json"),
     async repository(name, { create = false } = {}) {
       if (create) remember(promised, name);
       if (name !== own && !promised.has(name) && !(await names(layout)).some((one) => belongsTo(one, name, own)))
@@ -37,6 +36,8 @@ export function layoutStore(layout: Layout, options: LayoutStoreOptions = {}): S
         nameOf: (tag) => (name === own ? tag : `${name}:${tag}`),
       });
     },
+    uploads: async () => layout.uploads,
+    expireUploads: (idle) => layout.uploads.expire(idle),
     async *repositories() {
       const found = new Set<string>();
       for (const one of await names(layout)) {

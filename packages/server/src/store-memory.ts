@@ -15,6 +15,8 @@ export function memoryStore(name = "memory"): Store {
       repositories.set(repository, made);
       return made;
     },
+    uploads: async (name) => repositories.get(name)?.uploads,
+    expireUploads: async () => {},
     async *repositories() {
       yield* [...repositories.keys()].sort();
     },

@@ -1,5 +1,6 @@
 import {
   type Abortable,
+  type BlobUploads,
   childrenOf,
   type Descriptor,
   type Digest,
@@ -30,6 +31,9 @@ export function proxyStore(store: Store, upstream: Upstream): Store {
   const open = new Map<string, Promise<ProxiedRepository>>();
   return {
     name: store.name,
+    kept: store,
+    uploads: async () => undefined,
+    expireUploads: async () => {},
     repositories: (options) => store.repositories(options),
     repository(name) {
       const known = open.get(name);
@@ -119,10 +123,11 @@ class ProxiedRepository implements Repository {
     return (await this.#expectedSize(descriptor.digest)) === descriptor.size;
   }
 
-  push(): Promise<never> {
-    return readOnly(this.name);
+  get uploads(): BlobUploads {
+    const refuse = (): Promise<never> => readOnly(this.name);
+    return { begin: refuse, find: refuse, expire: refuse };
   }
-  write(): Promise<never> {
+  push(): Promise<never> {
     return readOnly(this.name);
   }
   tag(): Promise<never> {

@@ -1,13 +1,4 @@
-import type {
-  Abortable,
-  Bytes,
-  Descriptor,
-  Digest,
-  DigestAlgorithm,
-  PushOptions,
-  Source,
-  Target,
-} from "@stowage/layout";
+import type { Abortable, BlobUploads, Digest, Source, Target } from "@stowage/layout";
 
 /** One repository of a {@link Store}. References are tags and digests, never full names. */
 export interface Repository extends Target {
@@ -15,12 +6,8 @@ export interface Repository extends Target {
   readonly origin?: Source;
   /** The size in bytes of the content with this digest, or undefined where it is not there. */
   size(digest: Digest): Promise<number | undefined>;
-  /** Stores bytes whose digest is not known yet. Where `bytes` fails, nothing was stored. */
-  write(
-    bytes: Bytes,
-    mediaType: string,
-    options?: PushOptions & { readonly algorithm?: DigestAlgorithm },
-  ): Promise<Descriptor>;
+  /** The blobs that arrive in parts. */
+  readonly uploads: BlobUploads;
   /** Removes a tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */
   untag(reference: string, options?: Abortable): Promise<void>;
   /** Removes a manifest and its tags. Fails with `NOT_FOUND` where it is not there and with `CONFLICT` where an index needs it. */
@@ -33,14 +20,18 @@ export interface Repository extends Target {
 export interface Store {
   /** What this is, for messages. */
   readonly name: string;
-  /** The file in which open uploads are remembered over a restart. A store that is gone with the process has none. */
-  readonly uploadsFile?: string;
+  /** What is here already, where the store fetches from elsewhere what it does not have. */
+  readonly kept?: Store;
   /**
    * The repository with this name, or undefined where it is not there. With `create` it is made, or at least promised: the
    * first content written makes it. `name` is a valid repository name. Fails with `INVALID` where this store cannot hold
    * a repository of that name and with `CONFLICT` where another one is in its way.
    */
   repository(name: string, options?: { readonly create?: boolean }): Promise<Repository | undefined>;
+  /** The uploads into a repository, also one that has nothing but uploads yet; undefined where it is not there. Fails as {@link repository} does. */
+  uploads(name: string): Promise<BlobUploads | undefined>;
+  /** Removes the uploads that nobody is at and to which nothing was added for `idle` ms. */
+  expireUploads(idle: number, options?: Abortable): Promise<void>;
   /** The names of the repositories, each once, in bytewise order. */
   repositories(options?: Abortable): AsyncIterable<string>;
 }

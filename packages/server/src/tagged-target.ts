@@ -1,6 +1,6 @@
 import {
   type Abortable,
-  type Bytes,
+  type BlobUploads,
   type Content,
   type Descriptor,
   type Digest,
@@ -17,7 +17,6 @@ import {
   refName,
   removeBlob,
   removeManifest,
-  type WriteOptions,
 } from "@stowage/layout";
 import type { Repository } from "./store.js";
 
@@ -97,8 +96,8 @@ export class TaggedTarget implements Repository {
     return this.#target.push(content, options);
   }
 
-  write(bytes: Bytes, mediaType: string, options?: WriteOptions): Promise<Descriptor> {
-    return this.#target.write(bytes, mediaType, options);
+  get uploads(): BlobUploads {
+    return this.#target.uploads;
   }
 
   async #existing(tag: string, options: Abortable): Promise<string> {

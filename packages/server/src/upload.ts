@@ -1,63 +1,40 @@
 import { randomUUID } from "node:crypto";
 import {
+  type BlobUpload,
+  type BlobUploads,
   type Bytes,
-  type Descriptor,
   type Digest,
   type DigestAlgorithm,
-  digestAlgorithm,
-  Hasher,
-  mediaTypes,
+  isOciError,
+  isRepository,
   OciError,
 } from "@stowage/layout";
 import { Refusal } from "./errors.js";
 import type { Limits } from "./limits.js";
 import type { Repository, Store } from "./store.js";
-import { keepUploadRecords, takeUploadRecords, type UploadRecord } from "./upload-records.js";
 
-/** A part of an upload on its way into the store, and what to tell whoever brought it. */
-interface Part {
-  readonly body: Bytes;
-  readonly taken: () => void;
-  readonly failed: (reason: unknown) => void;
-}
-
-/**
- * A blob that arrives in parts, before anybody has said what its digest is. All parts go into the store as one stream
- * which stays open between them: the content is written once and is never held in memory.
- */
+/** A blob that arrives in parts, before anybody has said what its digest is. */
 export class Upload {
   readonly id: string;
   readonly repositoryName: string;
-  /** The bytes that have arrived. */
-  size = 0;
-  #busy = false;
-  #last: number;
-  readonly #repository: Repository;
-  readonly #hasher: Hasher;
+  readonly #blob: BlobUpload;
   readonly #limit: number;
   readonly #abort = new AbortController();
-  /** What arrived at an earlier server, and goes into the stream first. */
-  readonly #before: Descriptor | undefined;
-  #expected: Digest | undefined;
-  #stored: Promise<Descriptor> | undefined;
-  #give: (part: Part | undefined) => void = () => {};
-  #giveUp: (reason: unknown) => void = () => {};
+  /** Settles when nothing is being added to it. */
+  #running: Promise<void> = Promise.resolve();
+  #busy = false;
+  #last = Date.now();
 
-  constructor(
-    repositoryName: string,
-    repository: Repository,
-    algorithm: DigestAlgorithm,
-    limit: number,
-    record?: UploadRecord,
-  ) {
-    this.id = record?.id ?? randomUUID();
-    this.#before = record?.part;
-    this.size = record?.part?.size ?? 0;
+  constructor(id: string, repositoryName: string, blob: BlobUpload, limit: number) {
+    this.id = id;
     this.repositoryName = repositoryName;
-    this.#repository = repository;
-    this.#hasher = new Hasher(algorithm);
+    this.#blob = blob;
     this.#limit = limit;
-    this.#last = record?.last ?? Date.now();
+  }
+
+  /** The bytes that have arrived. */
+  get size(): number {
+    return this.#blob.size;
   }
 
   /** True while a request is adding to it. */
@@ -72,14 +49,11 @@ export class Upload {
 
   /** Adds a part. Where `body` breaks off, what came before it stays and the upload goes on from there. */
   async append(body: Bytes): Promise<void> {
-    const next = this.#stored === undefined ? this.#start() : this.#give;
     this.#busy = true;
+    const work = this.#blob.append(this.#limited(body), { signal: this.#abort.signal });
+    this.#running = work.catch(() => {});
     try {
-      await Promise.race([
-        new Promise<void>((taken, failed) => next({ body, taken, failed })),
-        // The store gives up before the part is through: its reason is the one to report.
-        this.#stored?.then(() => {}),
-      ]);
+      await work;
     } finally {
       this.#busy = false;
       this.#last = Date.now();
@@ -87,92 +61,29 @@ export class Upload {
   }
 
   /** Ends it. Fails with `MISMATCH`, and nothing is stored, where the content does not have the digest. */
-  async finish(digest: Digest): Promise<void> {
-    if (this.#stored === undefined) await this.append([]);
-    this.#expected = digest;
+  finish(digest: Digest): Promise<void> {
     this.#busy = true;
-    this.#give(undefined);
-    const stored = (await this.#stored) as Descriptor;
-    if (stored.digest === digest) return;
-    // The client counted with another algorithm than it had announced: the content goes under that name too.
-    const descriptor = { ...stored, digest };
-    await this.#repository.push({ descriptor, open: () => this.#repository.fetch(stored) });
-  }
-
-  /** Ends the stream as it is, and says how another server can go on with it. What has arrived is a blob until a collection. */
-  async suspend(): Promise<UploadRecord> {
-    const record = {
-      id: this.id,
-      repository: this.repositoryName,
-      algorithm: this.#hasher.algorithm,
-      last: this.#last,
-    };
-    if (this.#stored === undefined) return { ...record, part: this.#before };
-    this.#give(undefined);
-    return { ...record, part: await this.#stored };
+    return this.#blob.commit(digest);
   }
 
   /** Gives it up; nothing stays behind. */
   async cancel(): Promise<void> {
-    const reason = new OciError("CONFLICT", "the upload was cancelled");
-    this.#abort.abort(reason);
-    this.#giveUp(reason);
-    await this.#stored?.catch(() => {});
+    this.#abort.abort(new OciError("CONFLICT", "the upload was cancelled"));
+    await this.#running;
+    await this.#blob.remove();
   }
 
-  /** Opens the stream into the store and returns how to give it its first part. */
-  #start(): (part: Part | undefined) => void {
-    const first = this.#nextPart();
-    const give = this.#give;
-    this.#stored = this.#repository.write(this.#bytes(first), mediaTypes.octetStream, {
-      algorithm: this.#hasher.algorithm,
-      signal: this.#abort.signal,
-    });
-    this.#stored.catch(() => {});
-    return give;
+  /** Leaves it to the next server. */
+  async leave(): Promise<void> {
+    await this.#running;
+    await this.#blob.leave();
   }
 
-  #nextPart(): Promise<Part | undefined> {
-    const next = new Promise<Part | undefined>((give, giveUp) => {
-      this.#give = give;
-      this.#giveUp = giveUp;
-    });
-    next.catch(() => {});
-    return next;
-  }
-
-  async *#bytes(first: Promise<Part | undefined>): AsyncGenerator<Uint8Array, void, undefined> {
-    if (this.#before !== undefined) {
-      for await (const chunk of this.#repository.fetch(this.#before, { signal: this.#abort.signal })) {
-        this.#hasher.update(chunk);
-        yield chunk;
-      }
+  async *#limited(body: Bytes): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of body) {
+      if (this.size + chunk.byteLength > this.#limit) throw tooLarge(this.#limit);
+      yield chunk;
     }
-    for (let part = await first; part !== undefined; ) {
-      const next = this.#nextPart();
-      try {
-        for await (const chunk of part.body) {
-          this.#abort.signal.throwIfAborted();
-          if (this.size + chunk.byteLength > this.#limit) throw tooLarge(this.#limit);
-          this.size += chunk.byteLength;
-          this.#hasher.update(chunk);
-          yield chunk;
-        }
-        part.taken();
-      } catch (error) {
-        if (this.#abort.signal.aborted) throw error;
-        part.failed(error);
-      }
-      part = await next;
-    }
-    this.#verify();
-  }
-
-  #verify(): void {
-    const expected = this.#expected;
-    if (expected === undefined || digestAlgorithm(expected) !== this.#hasher.algorithm) return;
-    const digest = this.#hasher.digest();
-    if (digest !== expected) throw new OciError("MISMATCH", `the content has the digest ${digest}, not ${expected}`);
   }
 }
 
@@ -181,38 +92,67 @@ export function tooLarge(limit: number): Refusal {
   return new Refusal(413, "SIZE_INVALID", `a blob may have ${limit} bytes`);
 }
 
-/** The uploads that are open. One that nobody adds to any more is given up after a while. */
+/**
+ * The uploads that are open. One that nobody adds to any more is given up after a while, also where the server that it was
+ * begun at has ended since: what that one had is gone on with.
+ */
 export class Uploads {
   readonly #limits: Limits;
   readonly #open = new Map<string, Upload>();
-  readonly #sweeper: NodeJS.Timeout;
+  readonly #finding = new Map<string, Promise<Upload | undefined>>();
+  readonly #closed = new AbortController();
+  readonly #timers: NodeJS.Timeout[] = [];
+  #expiring: Promise<void> = Promise.resolve();
 
   constructor(limits: Limits) {
     this.#limits = limits;
-    this.#sweeper = setInterval(() => this.#sweep(), Math.max(limits.uploadIdle / 4, 10));
-    this.#sweeper.unref();
+    this.#every(limits.uploadIdle / 4, () => this.#sweep());
+  }
+
+  /** Removes from the store, now and from time to time, what earlier servers have left and nobody has asked for since. */
+  expireIn(store: Store, onError: (error: unknown) => void): void {
+    const idle = this.#limits.uploadIdle;
+    const { signal } = this.#closed;
+    const expire = (): void => {
+      this.#expiring = this.#expiring
+        .then(() => (signal.aborted ? undefined : store.expireUploads(idle, { signal })))
+        .catch((error: unknown) => (signal.aborted ? undefined : onError(error)));
+    };
+    expire();
+    this.#every(idle, expire);
+  }
+
+  #every(time: number, work: () => void): void {
+    // A timer that is set for longer would run at once.
+    this.#timers.push(setInterval(work, Math.min(Math.max(time, 10), 2 ** 31 - 1)).unref());
   }
 
   /** Opens one. Refuses with 429 where too many are open. */
-  open(name: string, repository: Repository, algorithm: DigestAlgorithm): Upload {
-    if (this.#open.size >= this.#limits.uploads) {
-      throw new Refusal(429, "TOOMANYREQUESTS", "too many uploads are open", { "Retry-After": "10" });
+  async open(name: string, repository: Repository, algorithm: DigestAlgorithm): Promise<Upload> {
+    this.#checkCount();
+    const id = randomUUID();
+    // It counts from here on: others may be opened while its file is made.
+    const opening = repository.uploads.begin(keyOf(name, id), algorithm);
+    const upload = opening.then((blob) => new Upload(id, name, blob, this.#limits.blobSize));
+    this.#finding.set(id, upload);
+    try {
+      this.#open.set(id, await upload);
+      return await upload;
+    } finally {
+      this.#finding.delete(id);
     }
-    const upload = new Upload(name, repository, algorithm, this.#limits.blobSize);
-    this.#open.set(upload.id, upload);
-    return upload;
   }
 
   /** The upload with this id in this repository, or a refusal with 404. */
-  get(name: string, id: string): Upload {
-    const upload = this.#open.get(id);
+  async get(store: Store, name: string, id: string): Promise<Upload> {
+    const upload = this.#open.get(id) ?? (await this.#find(store, name, id));
     if (upload?.repositoryName === name) return upload;
     throw new Refusal(404, "BLOB_UPLOAD_UNKNOWN", "there is no such upload; it may have been given up after a pause");
   }
 
   /** How many are open. */
   get count(): number {
-    return this.#open.size;
+    return this.#open.size + this.#finding.size;
   }
 
   /** Forgets one that has come to its end. */
@@ -220,39 +160,66 @@ export class Uploads {
     this.#open.delete(upload.id);
   }
 
-  /** Goes on with those that an earlier server has left, as long as they have not been idle for too long. */
-  async restore(store: Store): Promise<void> {
-    if (store.uploadsFile === undefined) return;
-    for (const record of await takeUploadRecords(store.uploadsFile)) {
-      const isOld = Date.now() - record.last > this.#limits.uploadIdle;
-      if (isOld || this.#open.size >= this.#limits.uploads) continue;
-      const repository = await store.repository(record.repository, { create: true }).catch(() => undefined);
-      if (repository === undefined) continue;
-      const { id, algorithm } = record;
-      this.#open.set(id, new Upload(record.repository, repository, algorithm, this.#limits.blobSize, record));
+  /** Leaves all of them to the next server; those of a store that is gone with this one are given up. */
+  async close(): Promise<void> {
+    this.#closed.abort();
+    for (const timer of this.#timers) clearInterval(timer);
+    const uploads = [...this.#open.values()];
+    this.#open.clear();
+    await Promise.allSettled([...uploads.map((upload) => upload.leave()), this.#expiring]);
+  }
+
+  /** Looks for one of an earlier server. Who asks for the same one meanwhile gets the same one. */
+  async #find(store: Store, name: string, id: string): Promise<Upload | undefined> {
+    if (!/^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(id)) return undefined;
+    const running = this.#finding.get(id);
+    if (running !== undefined) return running;
+    this.#checkCount();
+    const work = this.#goOn(store, name, id);
+    this.#finding.set(id, work);
+    try {
+      return await work;
+    } finally {
+      this.#finding.delete(id);
     }
   }
 
-  /** Leaves all of them to the next server, or gives them up where the store is gone with this one. */
-  async close(store: Store): Promise<void> {
-    clearInterval(this.#sweeper);
-    const uploads = [...this.#open.values()];
-    this.#open.clear();
-    const file = store.uploadsFile;
-    if (file === undefined) {
-      await Promise.all(uploads.map((upload) => upload.cancel()));
-      return;
-    }
-    const suspended = await Promise.allSettled(uploads.map((upload) => upload.suspend()));
-    const records = suspended.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-    await keepUploadRecords(file, records);
+  async #goOn(store: Store, name: string, id: string): Promise<Upload | undefined> {
+    const blob = await (await uploadsOf(store, name))?.find(keyOf(name, id), this.#limits.uploadIdle);
+    if (blob === undefined) return undefined;
+    // It may have nothing but uploads so far.
+    await store.repository(name, { create: true });
+    const upload = new Upload(id, name, blob, this.#limits.blobSize);
+    this.#open.set(id, upload);
+    return upload;
+  }
+
+  #checkCount(): void {
+    if (this.count < this.#limits.uploads) return;
+    throw new Refusal(429, "TOOMANYREQUESTS", "too many uploads are open", { "Retry-After": "10" });
   }
 
   #sweep(): void {
     for (const upload of this.#open.values()) {
       if (upload.idle < this.#limits.uploadIdle) continue;
       this.#open.delete(upload.id);
-      void upload.cancel();
+      void upload.cancel().catch(() => {});
     }
   }
+}
+
+/** None where there can be no such repository. */
+async function uploadsOf(store: Store, name: string): Promise<BlobUploads | undefined> {
+  if (!isRepository(name)) return undefined;
+  try {
+    return await store.uploads(name);
+  } catch (error) {
+    if (isOciError(error, "INVALID")) return undefined;
+    throw error;
+  }
+}
+
+/** Repositories may share a layout; an upload belongs to one of them. */
+function keyOf(repository: string, id: string): string {
+  return `${repository} ${id}`;
 }

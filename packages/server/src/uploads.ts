@@ -28,12 +28,12 @@ export async function startUpload(exchange: Exchange, registry: Registry, name: 
     await receiveBlob(exchange, registry, name, repository, digest);
     return created(name, digest);
   }
-  return progress(registry.uploads.open(name, repository, algorithm), 202);
+  return progress(await registry.uploads.open(name, repository, algorithm), 202);
 }
 
 /** Says how much of an upload has arrived. distribution-spec v1.1.1, "Pushing a blob in chunks". */
-export function uploadStatus(_exchange: Exchange, registry: Registry, name: string, id: string): Answer {
-  return progress(registry.uploads.get(name, id), 204);
+export async function uploadStatus(_exchange: Exchange, registry: Registry, name: string, id: string): Promise<Answer> {
+  return progress(await registry.uploads.get(registry.store, name, id), 204);
 }
 
 /** Adds a chunk, or with no Content-Range whatever comes, to the end of an upload. distribution-spec v1.1.1, "Pushing a blob in chunks". */
@@ -43,7 +43,7 @@ export async function appendToUpload(
   name: string,
   id: string,
 ): Promise<Answer> {
-  const upload = registry.uploads.get(name, id);
+  const upload = await registry.uploads.get(registry.store, name, id);
   checkChunk(exchange, registry, upload);
   await append(exchange, registry, upload);
   return progress(upload, 202);
@@ -51,24 +51,25 @@ export async function appendToUpload(
 
 /** Ends an upload; the body may hold all of the blob or the last chunk. distribution-spec v1.1.1, "POST then PUT". */
 export async function finishUpload(exchange: Exchange, registry: Registry, name: string, id: string): Promise<Answer> {
-  const upload = registry.uploads.get(name, id);
+  const upload = await registry.uploads.get(registry.store, name, id);
   const digest = digestIn(exchange.query.get("digest"));
   checkChunk(exchange, registry, upload);
-  if (upload.size === 0 && exchange.contentLength !== undefined) {
+  const repository = await writableRepository(registry, name);
+  if (upload.size === 0 && (await findBlob(repository, digest, exchange.signal)) !== undefined) {
     registry.uploads.remove(upload);
-    const repository = await writableRepository(registry, name);
-    await Promise.all([upload.cancel(), receiveBlob(exchange, registry, name, repository, digest)]);
-  } else {
-    if (exchange.contentLength !== 0) await append(exchange, registry, upload);
-    registry.uploads.remove(upload);
-    await refusingMismatch(upload.finish(digest));
+    // A client must be let finish before it looks for the answer.
+    await Promise.all([upload.cancel(), exchange.finishBody()]);
+    return created(name, digest);
   }
+  if (exchange.contentLength !== 0) await append(exchange, registry, upload);
+  registry.uploads.remove(upload);
+  await refusingMismatch(upload.finish(digest));
   return created(name, digest);
 }
 
 /** Gives an upload up. distribution-spec (after v1.1.1), "Cancel a blob upload". */
 export async function cancelUpload(_exchange: Exchange, registry: Registry, name: string, id: string): Promise<Answer> {
-  const upload = registry.uploads.get(name, id);
+  const upload = await registry.uploads.get(registry.store, name, id);
   registry.uploads.remove(upload);
   await upload.cancel();
   return { status: 204, headers: {} };
@@ -120,7 +121,7 @@ async function receiveBlob(
   checkSize(exchange, registry, 0);
   const size = exchange.contentLength;
   if (size === undefined) {
-    const upload = registry.uploads.open(name, repository, digestAlgorithm(digest) as DigestAlgorithm);
+    const upload = await registry.uploads.open(name, repository, digestAlgorithm(digest) as DigestAlgorithm);
     try {
       await append(exchange, registry, upload);
       await refusingMismatch(upload.finish(digest));

@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { readdir, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf, Layout } from "@stowage/layout";
 import { describe, expect, test } from "vitest";
@@ -53,42 +52,57 @@ describe.each(Object.entries(kinds))("an upload into a %s store", (_name, open) 
     expect((await after.request(`blobs/${digestOf(two)}`)).status).toBe(404);
   });
 
-  test("that was idle for too long is forgotten, and nothing is remembered twice", async () => {
+  test("that was idle for too long is forgotten, and its file goes without anybody asking for it", async () => {
     const path = await temporaryDirectory();
-    const store = await open(path);
-    const before = await startRegistry({ store });
+    const before = await startRegistry({ store: await open(path) });
+    const location = await before.startUpload();
+    expect((await before.request(location, { method: "PATCH", body: one })).status).toBe(202);
+    await before.server.close();
+    expect(await partsIn(path)).toHaveLength(1);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const after = await startRegistry({ store: await open(path), limits: { uploadIdle: 10 } });
+    while ((await partsIn(path)).length > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect((await after.request(location)).status).toBe(404);
+    expect(after.failures).toEqual([]);
+  });
+
+  test("that was idle for too long is not gone on with, though its file is there", async () => {
+    const path = await temporaryDirectory();
+    const before = await startRegistry({ store: await open(path) });
     const location = await before.startUpload();
     await before.server.close();
-    expect(existsSync(store.uploadsFile as string)).toBe(true);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    const after = await startRegistry({ store, limits: { uploadIdle: 10 } });
-    expect(existsSync(store.uploadsFile as string)).toBe(false);
+    const [file] = await partsIn(path);
+    const after = await startRegistry({ store: await open(path) });
+    const old = new Date(Date.now() - 11 * 60_000);
+    await utimes(file as string, old, old);
     expect((await after.request(location)).status).toBe(404);
+    expect(await partsIn(path)).toEqual([]);
+  });
+
+  test("is found after a restart by its own repository only, and counts among the open ones", async () => {
+    const path = await temporaryDirectory();
+    const before = await startRegistry({ store: await open(path) });
+    const locations = [await before.startUpload(), await before.startUpload()] as const;
+    await before.server.close();
+    const after = await startRegistry({ store: await open(path), limits: { uploads: 1 } });
+    expect((await after.request(locations[0].replace("team/app", "team/other"))).status).toBe(404);
+    const both = await Promise.all([after.request(locations[0]), after.request(locations[0])]);
+    expect(both.map(({ status }) => status)).toEqual([204, 204]);
+    expect((await after.request(locations[1])).status).toBe(429);
+    await after.request(locations[0], { method: "DELETE" });
+    expect((await after.request(locations[1])).status).toBe(204);
+  });
+
+  test("cannot be named by what is no id of an upload", async () => {
+    const path = await temporaryDirectory();
+    const registry = await startRegistry({ store: await open(path) });
+    await registry.startUpload();
+    for (const id of ["..%2f..%2fx", "x", "%00", "partial.upload-x", "0".repeat(36)])
+      expect((await registry.request(`blobs/uploads/${id}`)).status).toBe(404);
   });
 });
 
-describe("a file of uploads that somebody has changed", () => {
-  test("is taken as far as it makes sense", async () => {
-    const path = await temporaryDirectory();
-    const file = join(path, ".uploads.json");
-    const id = "00000000-0000-4000-8000-000000000000";
-    const good = { id, repository: "team/app", algorithm: "sha256", last: Date.now() };
-    const bad = [
-      null,
-      { ...good, id: "../../x" },
-      { ...good, repository: "../x" },
-      { ...good, algorithm: "md5" },
-      { ...good, part: { digest: "sha256:../../etc/passwd", size: 1 } },
-      { ...good, part: { digest: digestOf("x"), size: -1 } },
-    ];
-    for (const text of ["", "{", "null", "7", JSON.stringify(bad)]) {
-      await writeFile(file, text);
-      const registry = await startRegistry({ store: await directoryStore(path) });
-      expect((await registry.request(`blobs/uploads/${id}`)).status).toBe(404);
-      await registry.server.close();
-    }
-    await writeFile(file, JSON.stringify([...bad, good]));
-    const registry = await startRegistry({ store: await directoryStore(path) });
-    expect((await registry.request(`blobs/uploads/${id}`)).status).toBe(204);
-  });
-});
+async function partsIn(path: string): Promise<string[]> {
+  const files = await readdir(path, { recursive: true });
+  return files.filter((name) => /(?:^|\/)partial\./.test(name)).map((name) => join(path, name));
+}

@@ -1,6 +1,4 @@
-import { statSync } from "node:fs";
 import {
-  type AttachedFile,
   type AttachResult,
   annotationKeys,
   attach,
@@ -9,10 +7,10 @@ import {
   findDescriptor,
   formatLocation,
   isManifestType,
-  isMediaType,
   type Location,
   mediaTypes,
   OciError,
+  parseAttachedFile,
   parseDigest,
   selectPlatform,
   type Target,
@@ -100,7 +98,7 @@ export const attachCommand = defineCommand({
     const open = openOptions(args, context.signal);
     const location = locationArgument(args.location);
     const platform = platformArgument(args.platform);
-    const files = (args.files ?? []).map(fileArgument);
+    const files = (args.files ?? []).map(parseAttachedFile);
     const created = parsed(() => createdAt(args.created));
     const otherTarget =
       args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
@@ -186,13 +184,4 @@ async function findSubject(target: Target, named: NamedSubject, options: OpenOpt
   throw new OciError("NOT_FOUND", `${target.name} knows nothing of ${named.digest}`, {
     hint: "A subject needs a size: give --subject-size, and --subject-type where it is no OCI image manifest.",
   });
-}
-
-/** `FILE[:MEDIATYPE]`. A name that holds a colon and exists is a name. */
-function fileArgument(text: string): AttachedFile {
-  const colon = text.lastIndexOf(":");
-  const mediaType = text.slice(colon + 1);
-  const exists = statSync(text, { throwIfNoEntry: false }) !== undefined;
-  if (exists || colon < 1 || !isMediaType(mediaType)) return { path: text };
-  return { path: text.slice(0, colon), mediaType };
 }

@@ -1,25 +1,26 @@
 import {
+  type ArtifactBuildResult,
   type BaseImage,
   type BuildDestination,
   type BuildEvent,
-  type BuildOptions,
   type BuildResult,
+  type BuiltImage,
+  build,
+  buildArtifact,
+  buildIndex,
   buildInto,
-  type Compression,
-  compressions,
-  type LayerSource,
-  parseMapping,
+  type IndexBuildResult,
 } from "@stowage/image";
-import { createdAt, formatLocation, formatPlatform, type Location } from "@stowage/layout";
+import { formatLocation, formatPlatform, type Location } from "@stowage/layout";
 import { type OpenOptions, withSource, withTarget } from "@stowage/registry";
-import { type Context, defineCommand, parsed } from "../command.js";
-import { configArguments, withConfigOptions } from "../config-options.js";
+import { artifactArguments, buildArguments, indexPlatforms, withBuildOptions } from "../build-options.js";
+import { defineCommand } from "../command.js";
+import { withConfigOptions } from "../config-options.js";
 import {
   checkTargetCredentials,
   locationArgument,
   openBoth,
-  pairsArgument,
-  platformArgument,
+  platformsArgument,
   resolveRoot,
   withRegistryOptions,
 } from "../locations.js";
@@ -29,21 +30,28 @@ import { tagFor } from "./copy.js";
 
 export const buildCommand = defineCommand({
   command: "build [files..]",
-  describe: "Build an image from files, reproducibly",
+  describe: "Build an image or an artifact from files, reproducibly",
   examples: [
     ["$0 build dist:/app -t oci:out:v1 --entrypoint /app/server", "An image of one directory, on top of nothing"],
     [
       "$0 build 'src/**/*.js:/app' package.json:/app/ -t oci:out:v1 --base node:24-slim --cmd node --cmd /app/main.js",
       "Files on a base image",
     ],
+    [
+      "$0 build 'dist/{os}_{arch}/server:/server:0755' -t oci:out:v1 --platform linux/amd64,linux/arm64",
+      "An index of two images, each with its own program",
+    ],
+    [
+      "$0 build --layer node_modules:/app/node_modules dist:/app -t oci:out:v1",
+      "What changes rarely in a layer of its own, below the rest",
+    ],
+    [
+      "$0 build model.bin:application/octet-stream -t oci:models:v1 --artifact-type application/vnd.example.model",
+      "An artifact",
+    ],
   ],
   options: (yargs) =>
-    withConfigOptions(withRegistryOptions(yargs, "both"))
-      .positional("files", {
-        type: "string",
-        array: true,
-        describe: "SRC[:DEST]: a file, the contents of a directory, or a pattern; all in one layer",
-      })
+    withBuildOptions(withConfigOptions(withRegistryOptions(yargs, "both")))
       .option("target", {
         alias: "t",
         type: "string",
@@ -52,73 +60,38 @@ export const buildCommand = defineCommand({
         demandOption: true,
         describe: "The LOCATION of the image; several for several",
       })
-      .option("base", { type: "string", requiresArg: true, describe: "The LOCATION of the image to build on" })
-      .option("layer", {
-        type: "string",
-        array: true,
-        requiresArg: true,
-        describe: "A tar, plain or gzip, that becomes a layer as it is, below the files",
-      })
-      .option("directory", {
-        alias: "C",
-        type: "string",
-        requiresArg: true,
-        describe: "What SRC and --ignore are relative to [default: the working directory]",
-      })
-      .option("ignore", {
-        type: "string",
-        array: true,
-        requiresArg: true,
-        describe: "Leave out what matches this pattern, as .dockerignore has them",
-      })
-      .option("platform", {
-        type: "string",
-        requiresArg: true,
-        describe: "OS/ARCH[/VARIANT] [default: the base's, else linux on this processor]",
-      })
-      .option("annotation", { type: "string", array: true, requiresArg: true, describe: "KEY=VALUE for the manifest" })
-      .option("created", {
-        type: "string",
-        requiresArg: true,
-        describe: "The time of creation, RFC 3339 or seconds or now [default: SOURCE_DATE_EPOCH, else none]",
-      })
-      .option("compression", {
-        choices: compressions,
-        default: "gzip" as Compression,
-        describe: "How layers are compressed",
-      })
-      .option("keep-modes", {
-        type: "boolean",
-        default: false,
-        describe: "Keep the permission bits on disk instead of 0755 and 0644",
-      }),
+      .option("base", { type: "string", requiresArg: true, describe: "The LOCATION of the image to build on" }),
   run: async (args, context) => {
     const open = openBoth(args, context.signal);
-    const created = parsed(() => createdAt(args.created));
-    const layers: LayerSource[] = (args.layer ?? []).map((tar) => ({ tar }));
-    const progress = startProgress(context, "building", args.quiet || args.json);
-    const options: BuildOptions = {
-      files: (args.files ?? []).map((text) => parsed(() => parseMapping(text))),
-      layers,
-      cwd: args.directory,
-      ignore: args.ignore,
-      platform: platformArgument(args.platform),
-      annotations: pairsArgument("annotation", args.annotation),
-      ...(created === undefined ? {} : { created: new Date(created) }),
-      compression: args.compression,
-      modes: args.keepModes ? "exact" : "normal",
-      ...configArguments(args),
-      signal: context.signal,
-      onEvent: followBuild(progress),
-    };
+    const { signal } = context;
+    const artifact = artifactArguments(args);
+    const options = artifact === undefined ? buildArguments(args) : {};
+    const [platform] = platformsArgument(args.platform);
+    const platforms = indexPlatforms(args);
     const targets = args.target.map(locationArgument);
-    // yargs demands at least one.
     checkTargetCredentials(args, targets);
-    const destinations = targets.map((location) => destination(location, open.target));
+    // yargs demands at least one.
+    const destinations = targets.map((location) => destination(location, open.target)) as [BuildDestination];
+    const progress = startProgress(context, "building", args.quiet || args.json);
+    const onEvent = followBuild(progress);
     const result = await withBase(args.base, open.source, (base) =>
-      buildInto(destinations as [BuildDestination], { ...options, base, layout: open.target.layout }),
+      buildInto<BuildResult | IndexBuildResult | ArtifactBuildResult>(
+        destinations,
+        (target, tags) => {
+          const common = { ...options, ...tags, base, signal, onEvent };
+          if (artifact !== undefined) return buildArtifact(target, { ...artifact, ...tags, signal, onEvent });
+          return platforms === undefined
+            ? build(target, { ...common, platform })
+            : buildIndex(target, { ...common, platforms });
+        },
+        { layout: open.target.layout, signal },
+      ),
     ).finally(() => progress.stop());
-    printResult(besideArchive(context, targets), result, targets, args);
+    const beside = besideArchive(context, targets);
+    const names = targets.map(formatLocation);
+    if (args.json) printJson(beside, { ...result, targets: names });
+    else if (args.quiet) printLines(beside, [result.descriptor.digest]);
+    else printLines(beside, [...names.map((name) => `built ${name}`), ...resultLines(result)]);
     return 0;
   },
 });
@@ -163,25 +136,25 @@ function followBuild(progress: Progress): (event: BuildEvent) => void {
   };
 }
 
-function printResult(
-  context: Context,
-  result: BuildResult,
-  targets: readonly Location[],
-  args: { json: boolean; quiet: boolean },
-): void {
-  if (args.json) {
-    printJson(context, { ...result, targets: targets.map(formatLocation) });
-    return;
+function resultLines(result: BuildResult | IndexBuildResult | ArtifactBuildResult): string[] {
+  const digest = `  digest   ${result.descriptor.digest}`;
+  if ("artifactType" in result) {
+    const files = result.files.reduce((sum, { size }) => sum + size, 0);
+    return [digest, `  type     ${result.artifactType}`, `  files    ${sized(result.files.length, "file", files)}`];
   }
-  if (args.quiet) {
-    printLines(context, [result.descriptor.digest]);
-    return;
-  }
-  const size = result.layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
-  printLines(context, [
-    ...targets.map((target) => `built ${formatLocation(target)}`),
-    `  digest   ${result.descriptor.digest}`,
-    `  platform ${formatPlatform(result.platform)}`,
-    `  layers   ${count(result.layers.length, "layer")}, ${formatSize(size)}`,
-  ]);
+  if ("images" in result)
+    return [
+      digest,
+      ...result.images.flatMap((image) => [`  image    ${image.descriptor.digest}`, ...imageLines(image)]),
+    ];
+  return [digest, ...imageLines(result)];
+}
+
+function imageLines({ platform, layers }: BuiltImage): string[] {
+  const size = layers.reduce((sum, layer) => sum + layer.descriptor.size, 0);
+  return [`  platform ${formatPlatform(platform)}`, `  layers   ${sized(layers.length, "layer", size)}`];
+}
+
+function sized(number: number, noun: string, bytes: number): string {
+  return `${count(number, noun)}, ${formatSize(bytes)}`;
 }

@@ -3,6 +3,7 @@ import {
   type CopyReport,
   copy,
   copyReferrersTo,
+  type Descriptor,
   formatLocation,
   formatPlatform,
   formatReference,
@@ -11,8 +12,10 @@ import {
   type Location,
   plan,
   type TagChange,
+  totalSize,
 } from "@stowage/layout";
 import { withPlannedTarget, withTarget } from "@stowage/registry";
+import { withBaseArguments, withBaseOptions } from "../base-options.js";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import {
   checkTargetCredentials,
@@ -41,7 +44,7 @@ export const copyCommand = defineCommand({
     ],
   ],
   options: (yargs) =>
-    withReferrersTarget(withReferrerOptions(withTransferOptions(withRegistryOptions(yargs, "both"))))
+    withBaseOptions(withReferrersTarget(withReferrerOptions(withTransferOptions(withRegistryOptions(yargs, "both")))))
       .positional("source", { type: "string", demandOption: true, describe: "The LOCATION to copy from" })
       .positional("target", {
         type: "string",
@@ -71,8 +74,10 @@ export const copyCommand = defineCommand({
     const elsewhere = args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
     checkTargetCredentials(args, elsewhere === undefined ? [target] : [target, elsewhere]);
     const referrers = referrersChoice(args, elsewhere === undefined ? defaultReferrers(target) : "all");
-    return withRoot(args.source, { open: open.source, referrersFrom: args.referrersFrom }, async (root) => {
+    const opening = { open: open.source, referrersFrom: args.referrersFrom };
+    const run = async (root: OpenedRoot, bases: Pick<CopyOptions, "since" | "have">): Promise<ExitCode> => {
       const options: CopyOptions = {
+        ...bases,
         ...transferOptions(args, root.source, open.source.client),
         signal: context.signal,
         platforms,
@@ -103,7 +108,8 @@ export const copyCommand = defineCommand({
       ).finally(() => progress.stop());
       // Only now: an archive is complete when it is closed.
       return printReport(besideArchive(context, [target]), report, args, title);
-    });
+    };
+    return withBaseArguments(args, open.source, (bases) => withRoot(args.source, opening, (root) => run(root, bases)));
   },
 });
 
@@ -159,21 +165,42 @@ export function reportLines(report: CopyReport, dryRun = false): string[] {
     `  digest    ${report.descriptor.digest}`,
     `  content   ${moved.join(", ")}; ${formatSize(report.bytes)} ${dryRun ? "to move" : "moved"}`,
     `  referrers ${referrers}`,
+    ...baseLines(report),
     ...report.tagged.filter(({ change }) => dryRun || change === "moved").map((tag) => `  tag       ${tagLine(tag)}`),
     ...leftOutLines(report.leftOut),
   ];
+}
+
+/** What was left to a base, or taken from what was at hand. */
+function baseLines({ leftOut: { since }, taken }: CopyReport): string[] {
+  const lines: string[] = [];
+  if (since !== undefined)
+    lines.push(`  base      ${count(since.length, "blob")} left to it, ${formatSize(totalSize(since))}`);
+  if (taken !== undefined) lines.push(`  at hand   ${count(taken.count, "blob")} of it, ${formatSize(taken.bytes)}`);
+  return lines;
 }
 
 function tagLine({ tag, change, before }: TagChange): string {
   return `${tag} ${change}${change === "moved" ? ` from ${before}` : ""}`;
 }
 
-function leftOutLines({ platforms, external, referrers }: LeftOut): string[] {
+function leftOutLines({ platforms, external, referrers, absent }: LeftOut): string[] {
   const lines: string[] = [];
-  const images = platforms.filter((one) => !isAttestation(one));
-  const names = images.map(({ platform, digest }) => (platform === undefined ? digest : formatPlatform(platform)));
-  if (names.length > 0) lines.push(`  left out  ${names.join(", ")}`);
+  if (platforms.some(isImage)) lines.push(`  left out  ${platformNames(platforms)}`);
+  if (absent.some(isImage))
+    lines.push(`  absent    ${platformNames(absent)}: the source names them and does not have them`);
   if (referrers.length > 0) lines.push(`  left out  ${count(referrers.length, "referrer")} of the index as it was`);
   for (const { digest, urls } of external) lines.push(`  left out  ${digest}, which lies at ${urls?.[0]}`);
   return lines;
+}
+
+function platformNames(manifests: readonly Descriptor[]): string {
+  const names = manifests
+    .filter(isImage)
+    .map(({ platform, digest }) => (platform === undefined ? digest : formatPlatform(platform)));
+  return names.join(", ");
+}
+
+function isImage(manifest: Descriptor): boolean {
+  return !isAttestation(manifest);
 }

@@ -3,7 +3,6 @@ import {
   type ConfigEdits,
   type ConfigMember,
   configMembers,
-  type Healthcheck,
   type MutateReport,
   mutate,
   type Rebase,
@@ -12,7 +11,7 @@ import { createdAt, formatLocation, formatPlatform, type Target } from "@stowage
 import { type OpenOptions, withTarget } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { type Context, defineCommand, parsed, UsageError } from "../command.js";
-import { argv, type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
+import { type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
 import { layerArguments, withLayerOptions } from "../layer-options.js";
 import {
   locationArgument,
@@ -24,7 +23,6 @@ import {
 } from "../locations.js";
 import { besideArchive, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
-import { countArgument, durationArgument } from "../quantities.js";
 import { limitArguments, withLimitOptions } from "../unpack-options.js";
 import { withBase } from "./build.js";
 import { reportLines, tagFor } from "./copy.js";
@@ -129,13 +127,7 @@ function withRebase<T>(
 }
 
 interface EditArguments extends ConfigArguments {
-  readonly author: string | undefined;
   readonly created: string | undefined;
-  readonly healthcheck: string[] | undefined;
-  readonly "health-interval": string | undefined;
-  readonly "health-timeout": string | undefined;
-  readonly "health-start-period": string | undefined;
-  readonly "health-retries": string | undefined;
   readonly clear: ConfigMember[] | undefined;
   readonly "remove-label": string[] | undefined;
   readonly "remove-env": string[] | undefined;
@@ -147,16 +139,7 @@ function withEditOptions<T>(yargs: Argv<T>) {
   const text = { type: "string", requiresArg: true } as const;
   const texts = { ...text, array: true } as const;
   return yargs
-    .option("author", { ...text, describe: "Who made the image" })
     .option("created", { ...text, describe: "The time of creation, RFC 3339 or seconds or now" })
-    .option("healthcheck", {
-      ...texts,
-      describe: "The program that tells whether the container is well, as --cmd has it; a line for a shell; or none",
-    })
-    .option("health-interval", { ...text, describe: "Time between two checks: 30s, 5m" })
-    .option("health-timeout", { ...text, describe: "Time a check may take" })
-    .option("health-start-period", { ...text, describe: "Time in which failed checks do not count" })
-    .option("health-retries", { ...text, describe: "Failed checks after which the container is not well" })
     .option("remove-label", { ...texts, describe: "Take this label away" })
     .option("remove-env", { ...texts, describe: "Take the variable of this NAME away" })
     .option("remove-port", { ...texts, describe: "Take this PORT[/tcp|udp] away" })
@@ -165,50 +148,15 @@ function withEditOptions<T>(yargs: Argv<T>) {
 }
 
 function editArguments(args: EditArguments): ConfigEdits {
-  const healthcheck = healthcheckArgument(args);
   return {
     ...configArguments(args),
-    author: args.author,
     created: args.created === undefined ? undefined : parsed(() => createdAt(args.created)),
-    ...(healthcheck === undefined ? {} : { healthcheck }),
     clear: args.clear,
     removeLabels: args["remove-label"],
     removeEnv: args["remove-env"],
     removeExposedPorts: args["remove-port"],
     removeVolumes: args["remove-volume"],
   };
-}
-
-function healthcheckArgument(args: EditArguments): Healthcheck | undefined {
-  const test = args.healthcheck === undefined ? undefined : healthTest(args.healthcheck);
-  const interval = nanoseconds("health-interval", args["health-interval"]);
-  const timeout = nanoseconds("health-timeout", args["health-timeout"]);
-  const startPeriod = nanoseconds("health-start-period", args["health-start-period"]);
-  const retries = countArgument("health-retries", args["health-retries"]);
-  const result: Healthcheck = {
-    ...(test === undefined ? {} : { Test: test }),
-    ...(interval === undefined ? {} : { Interval: interval }),
-    ...(timeout === undefined ? {} : { Timeout: timeout }),
-    ...(startPeriod === undefined ? {} : { StartPeriod: startPeriod }),
-    ...(retries === undefined ? {} : { Retries: retries }),
-  };
-  return Object.keys(result).length === 0 ? undefined : result;
-}
-
-/** One text that is no JSON array is a line for a shell, as in a Dockerfile. */
-function healthTest(texts: readonly string[]): readonly string[] {
-  const [first] = texts;
-  if (texts.length === 1 && first === "none") return ["NONE"];
-  if (texts.length === 1 && first?.startsWith("[") !== true) return ["CMD-SHELL", first ?? ""];
-  return ["CMD", ...argv("healthcheck", texts)];
-}
-
-function nanoseconds(option: string, text: string | undefined): number | undefined {
-  const milliseconds = durationArgument(option, text);
-  if (milliseconds === undefined) return undefined;
-  const result = Math.round(milliseconds * 1e6);
-  if (Number.isSafeInteger(result)) return result;
-  throw new UsageError(`--${option} ${text} is too long`);
 }
 
 /** What did not come along, and why. */

@@ -56,6 +56,7 @@ const titles: Readonly<Record<CapabilityName, string>> = {
   emptyConfig: "empty config",
   sha512: "sha512",
   mount: "mount",
+  anonymousMount: "mount from anywhere",
   chunks: "upload in chunks",
   cancel: "cancel an upload",
   manifestSize: "manifest of 4 MiB",

@@ -8,7 +8,6 @@ import {
   parseHtpasswd,
   proxyStore,
   type RequestRecord,
-  type RunningServer,
   type Store,
   serve,
   type Tls,
@@ -16,6 +15,7 @@ import {
 } from "@stowage/server";
 import { faultNames, faulty, type NamedFault } from "@stowage/server/testing";
 import { type Context, defineCommand, parsed, UsageError } from "../command.js";
+import { listenArgument, untilInterrupted } from "../listening.js";
 import { openOptions, withRegistryOptions } from "../locations.js";
 import { note, printJson, printLines, table, visible } from "../output.js";
 
@@ -169,18 +169,4 @@ async function storeArgument(directory: string | undefined, memory: boolean, lay
   if (memory !== (directory === undefined))
     throw new UsageError(memory ? "--memory takes no directory" : "name a directory, or say --memory");
   return directory === undefined ? memoryStore() : openStore(directory, layouts);
-}
-
-function listenArgument(text: string): { host: string; port: number } {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):([0-9]{1,5})$/.exec(text);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65535) throw new UsageError(`--listen ${JSON.stringify(text)} is not HOST:PORT`);
-  return { host: match[1] ?? (match[2] || "127.0.0.1"), port };
-}
-
-/** Running requests are finished; a second interrupt ends the process as usual. */
-async function untilInterrupted(context: Context, server: RunningServer): Promise<void> {
-  if (!context.signal.aborted)
-    await new Promise((resolve) => context.signal.addEventListener("abort", resolve, { once: true }));
-  await server.close();
 }

@@ -2,10 +2,11 @@ import { isOciError } from "@stowage/layout";
 import { lockPath, readLock, readSyncFile, type SyncFile, type SyncItemValue, sync, syncItem } from "@stowage/registry";
 import type { ArgumentsCamelCase, Argv } from "yargs";
 import { type CommonOptions, type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
-import { openOptions, type RegistryArguments, withRegistryOptions } from "../locations.js";
+import { openOptions, type RegistryArguments, renameArgument, withRegistryOptions } from "../locations.js";
 import { printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { printSync } from "../sync-report.js";
+import { type UploadArguments, uploadOptions, withUploadOptions } from "../transfer-options.js";
 
 /** The options that take the place of what a file says of an item. */
 const ITEM_OPTIONS = [
@@ -31,7 +32,7 @@ export const syncCommand = defineCommand({
       "The two newest 3.x of a repository, without a file",
     ],
   ],
-  options: (yargs) => withItemOptions(withRunOptions(withRegistryOptions(yargs))),
+  options: (yargs) => withItemOptions(withRunOptions(withUploadOptions(withRegistryOptions(yargs)))),
   run: async (args, context) => {
     const file = await syncFile(args);
     const lock = args.lock ?? lockPath(file);
@@ -42,7 +43,7 @@ export const syncCommand = defineCommand({
       throw new UsageError("a lock is for a sync file, and this run has none");
     const progress = startProgress(context, args.dryRun ? "planning" : "syncing", args.quiet || args.json);
     const report = await sync(file, {
-      ...openOptions(args, context.signal),
+      ...openOptions(args, context.signal, { upload: uploadOptions(args) }),
       dryRun: args.dryRun,
       prune: args.prune,
       ...(args.frozen ? { lock: "frozen" as const } : args.update ? { lock: "update" as const } : {}),
@@ -157,7 +158,7 @@ function withItemOptions<T>(yargs: Argv<T>) {
 
 type Arguments = ArgumentsCamelCase<
   ReturnType<
-    typeof withItemOptions<Read<ReturnType<typeof withRunOptions<RegistryArguments & CommonOptions>>>>
+    typeof withItemOptions<Read<ReturnType<typeof withRunOptions<RegistryArguments & UploadArguments & CommonOptions>>>>
   > extends Argv<infer T>
     ? T
     : never
@@ -200,19 +201,15 @@ function itemOf(args: Arguments): SyncItemValue {
     ...(target === undefined ? {} : { target }),
     ...(rules === undefined ? {} : { tags: rules }),
     ...(repositories === undefined ? {} : { repositories }),
-    ...(args.rename === undefined ? {} : { rename: args.rename.map(renamePair) }),
+    ...(args.rename === undefined
+      ? {}
+      : { rename: args.rename.map(renameArgument).map(([key, value]) => ({ key, value, at: 0 })) }),
     ...(names === undefined ? {} : { names }),
     ...(platform === undefined ? {} : { platforms: platform.split(",") }),
     ...(index === undefined ? {} : { index }),
     ...(clobber === undefined ? {} : { noClobber: !clobber }),
     ...(referrers === undefined ? {} : { referrers }),
   };
-}
-
-function renamePair(text: string): { key: string; value: string; at: number } {
-  const equals = text.lastIndexOf("=");
-  if (equals < 1) throw new UsageError(`--rename ${JSON.stringify(text)} is not FROM=TO`);
-  return { key: text.slice(0, equals), value: text.slice(equals + 1), at: 0 };
 }
 
 function wholeNumber(option: string, text: string | undefined): number | undefined {

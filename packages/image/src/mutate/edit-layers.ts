@@ -1,6 +1,8 @@
 import { isDigest, OciError } from "@stowage/layout";
+import type { Layer } from "../compress-layer.js";
 import type { History } from "../config.js";
-import { type Layer, type LayerSource, writeLayer } from "../layer.js";
+import { writeLayer } from "../layer.js";
+import type { LayerSource } from "../layer-source.js";
 import { LowerPaths } from "../lower-paths.js";
 import { type LayerContent, remember } from "./layer-content.js";
 import type { MutableImage, MutableLayer } from "./mutable-image.js";

@@ -1,8 +1,8 @@
 import { type Abortable, type Bytes, type Descriptor, type Digest, mediaTypes, type Union } from "@stowage/layout";
+import { type Layer, writeCompressed } from "../compress-layer.js";
 import type { Compression } from "../compression.js";
 import type { ContentWriter } from "../content-writer.js";
 import type { ImageFilesOptions } from "../files/image-files.js";
-import { type Layer, writeCompressed } from "../layer.js";
 import { type LayerLimits, openLayer } from "../open-layer.js";
 import type { MutableImage, MutableLayer } from "./mutable-image.js";
 

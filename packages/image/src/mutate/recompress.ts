@@ -1,6 +1,6 @@
 import type { Descriptor } from "@stowage/layout";
 import { isNondistributable } from "../base.js";
-import type { Layer } from "../layer.js";
+import type { Layer } from "../compress-layer.js";
 import { type LayerContent, openTar, writeTarLayer } from "./layer-content.js";
 import type { MutableImage, MutableLayer } from "./mutable-image.js";
 

@@ -1,52 +1,101 @@
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
+import { DELTA_FILE, type Delta, deltaOf, encodeDelta } from "../delta/delta.js";
+import { type Receipt, type ReceiptRoot, receiptOf } from "../delta/receipt.js";
+import type { SizedDigest } from "../delta/sized-digest.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
-import type { Digest } from "../model/digest.js";
-import { digestOf } from "../model/digest.js";
+import { type Digest, digestEncoded, digestOf } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
 import { childrenOf, encodeJson, type Manifest, parseManifest } from "../model/manifest.js";
-import { isManifestType } from "../model/media-types.js";
+import { isImageConfigType, isManifestType } from "../model/media-types.js";
 import { collect, verified } from "../model/verified.js";
 import { compareText, emptyIndex, type LayoutIndex } from "../store/index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "../store/indexed-target.js";
-import { blobPath, dockerManifest } from "./docker-manifest.js";
+import { type ArchiveNames, withNames } from "./archive-names.js";
+import type { ArchiveWriter, Compressor } from "./archive-writer.js";
+import { blobPath, dockerManifest, type LoadedImage } from "./docker-manifest.js";
+import { hideFromLoaders } from "./hidden-entries.js";
 import { TarFile } from "./tar-writer.js";
+
+/**
+ * What an archive holds.
+ *
+ * - `oci`: an OCI layout.
+ * - `hybrid`: an OCI layout, with the `manifest.json` beside it that `docker load` and others read.
+ * - `docker`: only that `manifest.json`, with configs and layers, as `docker save` wrote it before version 25. The digests of
+ *   manifests are lost.
+ */
+export type ArchiveFormat = "oci" | "docker" | "hybrid";
 
 /** The options of {@link ArchiveTarget.create}. */
 export interface ArchiveOptions {
-  /** Add the `manifest.json` that `docker load` reads. Then every named image has to be for a single platform. Default: false. */
-  readonly docker?: boolean;
+  /** Default: `oci`. */
+  readonly format?: ArchiveFormat | undefined;
+  /** How entries are named. Default: as they were tagged. */
+  readonly names?: ArchiveNames | undefined;
+  /**
+   * For `manifest.json`: of an index of several platforms take linux/amd64, or the first image where there is none, and leave
+   * out what is no image. Default: false; then every named entry has to be an image for a single platform.
+   */
+  readonly choosePlatform?: boolean | undefined;
+  /** Compresses the archive as a whole. Default: it is not compressed. */
+  readonly compress?: Compressor | undefined;
 }
 
 /**
- * An OCI layout written as a tar file. Blobs go into it as they come; manifests, the index and what Docker wants follow at
- * `close`, which gives the file its name. Until then there is nothing under that name, or what was there before. The same
- * content copied in makes the same bytes.
+ * An archive that is written. Blobs go into it as they come; manifests, the index and what Docker wants follow at `close`,
+ * which gives the file its name. Until then there is nothing under that name, or what was there before. The same content
+ * copied in makes the same bytes.
  */
 export class ArchiveTarget extends IndexedTarget {
   readonly name: string;
-  /** A tar has one end to write at. */
+  /** An archive has one end to write at. */
   readonly concurrency = 1;
-  readonly #tar: TarFile;
-  readonly #docker: boolean;
-  readonly #written = new Map<Digest, number>();
+  readonly #writer: ArchiveWriter;
+  readonly #options: ArchiveOptions;
+  readonly #format: ArchiveFormat;
+  readonly #written = new Map<Digest, { readonly size: number; readonly path: string }>();
   readonly #manifests = new Map<Digest, Uint8Array>();
   /** What was pushed, as against the lists of referrers that are made here. */
   readonly #pushed = new Map<Digest, Descriptor>();
+  readonly #leftOut = new Set<Digest>();
   #index: LayoutIndex = emptyIndex;
+  #delta: Delta | undefined;
+  #loaded: readonly LoadedImage[] = [];
   #queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(path: string, tar: TarFile, docker: boolean) {
+  private constructor(path: string, writer: ArchiveWriter, options: ArchiveOptions) {
     super();
-    this.name = `${docker ? "docker-archive" : "oci-archive"}:${path}`;
-    this.#tar = tar;
-    this.#docker = docker;
+    this.#format = options.format ?? "oci";
+    this.name = `${this.#format === "oci" ? "oci-archive" : "docker-archive"}:${path}`;
+    this.#writer = writer;
+    this.#options = options;
   }
 
   /** Starts an archive at `path`; `-` is stdout. Fails with `NOT_FOUND` or `DENIED` where its directory cannot be written to. */
   static async create(path: string, options: ArchiveOptions = {}): Promise<ArchiveTarget> {
-    const target = new ArchiveTarget(path, await TarFile.create(path), options.docker === true);
-    await target.#tar.add("oci-layout", encodeJson({ imageLayoutVersion: "1.0.0" }));
+    return ArchiveTarget.over(path, await TarFile.create(path, options.compress), options);
+  }
+
+  /** Starts an archive whose files go to `writer`; `path` is what it is called in messages. */
+  static async over(path: string, writer: ArchiveWriter, options: ArchiveOptions = {}): Promise<ArchiveTarget> {
+    const target = new ArchiveTarget(path, writer, options);
+    if (target.#format !== "docker") await writer.add("oci-layout", encodeJson({ imageLayoutVersion: "1.0.0" }));
     return target;
+  }
+
+  /** What `docker load` takes from it, in the order of the index. Empty before it is closed, and where it has no `manifest.json`. */
+  get loaded(): readonly LoadedImage[] {
+    return this.#loaded;
+  }
+
+  /**
+   * What whoever takes the archive in has then, to be asked for before it is closed. Of an archive for Docker these are blobs
+   * only.
+   */
+  async receipt(): Promise<Receipt> {
+    const receipt = await receiptOf(this);
+    if (this.#format !== "docker") return receipt;
+    return { ...receipt, content: receipt.content.filter(({ digest }) => this.#written.has(digest)) };
   }
 
   async index(): Promise<LayoutIndex> {
@@ -61,11 +110,15 @@ export class ArchiveTarget extends IndexedTarget {
     });
   }
 
-  async size(digest: Digest): Promise<number | undefined> {
-    return this.#manifests.get(digest)?.byteLength ?? this.#written.get(digest);
+  override leaveOut(descriptors: readonly Descriptor[]): void {
+    for (const { digest } of descriptors) this.#leftOut.add(digest);
   }
 
-  /** Gives back manifests and indexes. A blob that has gone into the tar cannot be had from it before it is closed: `UNSUPPORTED`. */
+  async size(digest: Digest): Promise<number | undefined> {
+    return this.#manifests.get(digest)?.byteLength ?? this.#written.get(digest)?.size;
+  }
+
+  /** Gives back manifests and indexes. A blob that has gone into the archive cannot be had from it before it is closed: `UNSUPPORTED`. */
   async *fetch(descriptor: Descriptor, options: FetchOptions = {}): AsyncIterable<Uint8Array> {
     options.signal?.throwIfAborted();
     const bytes = this.#manifests.get(descriptor.digest);
@@ -76,7 +129,7 @@ export class ArchiveTarget extends IndexedTarget {
   }
 
   async write(bytes: Bytes, mediaType: string, options: WriteOptions = {}): Promise<Descriptor> {
-    // A tar needs the size before the content, so content of unknown size is gathered first.
+    // An archive needs the size before the content, so content of unknown size is gathered first.
     const all = await collect(bytes, Number.MAX_SAFE_INTEGER);
     const descriptor = { mediaType, digest: digestOf(all, options.algorithm), size: all.byteLength };
     if (!(await this.has(descriptor, options))) await this.store({ descriptor, open: () => [all] }, options);
@@ -90,6 +143,20 @@ export class ArchiveTarget extends IndexedTarget {
     return presence;
   }
 
+  /** Notes what the archive leaves to a base. It is then a delta, which is taken in only where the base is. */
+  async leave(since: readonly ReceiptRoot[], blobs: readonly SizedDigest[]): Promise<void> {
+    this.#delta = deltaOf([...since, ...(this.#delta?.since ?? [])], [...blobs, ...this.needs]);
+  }
+
+  override get delta(): Delta | undefined {
+    if (this.#delta === undefined) return undefined;
+    // What one image left out, another one may have brought.
+    return deltaOf(
+      this.#delta.since,
+      this.#delta.needs.filter(({ digest }) => !this.#written.has(digest)),
+    );
+  }
+
   protected async store(content: Content, options: PushOptions): Promise<Presence> {
     const { descriptor } = content;
     const bytes = verified(counted(content.open(), options), descriptor);
@@ -99,30 +166,48 @@ export class ArchiveTarget extends IndexedTarget {
     }
     await this.#inTurn(async () => {
       if (this.#written.has(descriptor.digest)) return;
+      const path = this.#format === "docker" ? dockerPath(descriptor) : blobPath(descriptor.digest);
+      if (this.#writer.addLater !== undefined) {
+        this.#writer.addLater(path, content);
+        options.onBytes?.(descriptor.size);
+        this.#written.set(descriptor.digest, { size: descriptor.size, path });
+        return;
+      }
       try {
-        // Content that is missing, or small and damaged, fails before anything of it is in the tar.
+        // Content that is missing, or small and damaged, fails before anything of it is in the archive.
         const begun = await startOf(bytes);
-        await this.#tar.addStream(blobPath(descriptor.digest), descriptor.size, begun);
+        await this.#writer.addStream(path, descriptor.size, begun);
       } finally {
         await bytes.return();
       }
-      this.#written.set(descriptor.digest, descriptor.size);
+      this.#written.set(descriptor.digest, { size: descriptor.size, path });
     });
     return "written";
   }
 
-  /** Completes the file and gives it its name. Where it fails, the file that was there before is still there. */
+  /**
+   * Completes the file and gives it its name. Fails with `INVALID` where it would point at what it does not have and what
+   * was not left out on purpose; then, as where anything else fails, the file that was there before is still there.
+   */
   async close(): Promise<void> {
     try {
       await this.#queue;
-      // Lists of referrers are made anew for each referrer; only the ones in use go into the file.
-      for (const [digest, bytes] of this.#needed()) await this.#tar.add(blobPath(digest), bytes);
-      await this.#tar.add("index.json", encodeJson(this.#index));
-      if (this.#docker)
-        await this.#tar.add("manifest.json", encodeJson(dockerManifest(this.#index, (entry) => this.#parse(entry))));
-      await this.#tar.finish();
+      const needed = this.#needed();
+      const { shown, hidden } =
+        this.#format === "oci" ? { shown: this.#index, hidden: undefined } : hideFromLoaders(this.#index, this.#read);
+      const docker = this.#format === "oci" ? undefined : this.#dockerManifest(shown);
+      if (this.#format !== "docker") {
+        if (hidden !== undefined) needed.push([hidden.descriptor.digest, hidden.bytes]);
+        needed.sort(([a], [b]) => compareText(a, b));
+        for (const [digest, bytes] of needed) await this.#writer.add(blobPath(digest), bytes);
+        if (this.delta !== undefined) await this.#writer.add(DELTA_FILE, encodeDelta(this.delta));
+        const { names } = this.#options;
+        await this.#writer.add("index.json", encodeJson(names === undefined ? shown : withNames(shown, names)));
+      }
+      if (docker !== undefined) await this.#writer.add("manifest.json", encodeJson(docker));
+      await this.#writer.finish();
     } catch (error) {
-      await this.#tar.discard();
+      await this.#writer.discard();
       throw error;
     }
   }
@@ -130,23 +215,45 @@ export class ArchiveTarget extends IndexedTarget {
   /** Gives the archive up: nothing of it stays. */
   async discard(): Promise<void> {
     await this.#queue.catch(() => {});
-    await this.#tar.discard();
+    await this.#writer.discard();
   }
 
-  #needed(): (readonly [Digest, Uint8Array])[] {
+  /** Undefined where there is nothing in it and there need not be. */
+  #dockerManifest(shown: LayoutIndex): unknown {
+    const { items, loaded } = dockerManifest(shown, {
+      read: this.#read,
+      path: (digest) => this.#written.get(digest)?.path ?? missing(this.name, digest, "manifest.json"),
+      choose: this.#options.choosePlatform === true,
+      familiar: this.#options.names === "docker",
+    });
+    this.#loaded = loaded;
+    if (items.length === 0 && this.#format === "hybrid" && this.#options.choosePlatform === true) return undefined;
+    return items;
+  }
+
+  /** The manifests that go into the file: lists of referrers are made anew for each referrer, and only those in use count. */
+  #needed(): [Digest, Uint8Array][] {
     const found = new Map<Digest, Uint8Array>();
     const pending = [...this.#index.manifests, ...this.#pushed.values()];
     for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-      const bytes = this.#manifests.get(next.digest);
-      if (bytes === undefined || found.has(next.digest)) continue;
-      found.set(next.digest, bytes);
-      pending.push(...childrenOf(this.#parse(next)));
+      const { digest } = next;
+      const bytes = this.#manifests.get(digest);
+      if (bytes === undefined && !this.#written.has(digest) && !this.#leftOut.has(digest))
+        missing(this.name, digest, "the index or a manifest in it");
+      if (bytes === undefined || found.has(digest)) continue;
+      found.set(digest, bytes);
+      pending.push(...childrenOf(this.#parse(bytes, next)));
     }
-    return [...found].sort(([a], [b]) => compareText(a, b));
+    return [...found];
   }
 
-  #parse(descriptor: Descriptor): Manifest {
-    return parseManifest(this.#manifests.get(descriptor.digest) as Uint8Array, descriptor.mediaType, descriptor.digest);
+  readonly #read = (descriptor: Descriptor): Manifest | undefined => {
+    const bytes = this.#manifests.get(descriptor.digest);
+    return bytes === undefined ? undefined : this.#parse(bytes, descriptor);
+  };
+
+  #parse(bytes: Uint8Array, { mediaType, digest }: Descriptor): Manifest {
+    return parseManifest(bytes, mediaType, digest);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -154,6 +261,18 @@ export class ArchiveTarget extends IndexedTarget {
     this.#queue = result.catch(() => {});
     return result;
   }
+}
+
+function missing(archive: string, digest: Digest, where: string): never {
+  throw new OciError("INVALID", `${archive} is not complete: ${where} points at ${digest}, which it does not have`);
+}
+
+/** What `docker save` called such a file: a config `.json`, a layer `.tar`, with what it is compressed with. */
+function dockerPath({ mediaType, digest }: Descriptor): string {
+  const name = digestEncoded(digest);
+  if (isImageConfigType(mediaType)) return `${name}.json`;
+  if (/[.+]gzip$/.test(mediaType)) return `${name}.tar.gz`;
+  return /[.+]zstd$/.test(mediaType) ? `${name}.tar.zst` : `${name}.tar`;
 }
 
 /** The same stream, whose first chunk has arrived. */

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { decompress } from "../compression/decompress.js";
 import type { Bytes } from "../content.js";
-import { OciError, systemError } from "../model/errors.js";
+import { isOciError, OciError, systemError } from "../model/errors.js";
 import { inLargeChunks, openRegularFile, readRange, writeFully } from "../store/files.js";
 import type { ArchiveFiles } from "./archive-files.js";
 import { TarFiles } from "./tar-files.js";
@@ -32,7 +32,39 @@ const MAGIC: readonly (readonly [kind: "gzip" | "zstd" | "zip" | "xz" | "bzip2",
  */
 export async function openArchiveFiles(path: string): Promise<ArchiveFiles> {
   const where = path === "-" ? "the archive on stdin" : path;
-  let handle = path === "-" ? await openStdin() : (await openRegularFile(path, true)).handle;
+  const handle = path === "-" ? await openStdin() : (await openRegularFile(path, true)).handle;
+  return openHandle(handle, where, TarFiles.open);
+}
+
+/** Opens an archive of which a part is missing or damaged: what stands before that can be read. */
+export async function openDamagedFiles(path: string): Promise<DamagedFiles> {
+  let problem: OciError | undefined;
+  const { handle } = await openRegularFile(path, true);
+  try {
+    const files = await openHandle(handle, path, async (tar) => {
+      const opened = await TarFiles.openDamaged(tar, path);
+      problem = opened.problem;
+      return opened.files;
+    });
+    return { files, problem };
+  } catch (error) {
+    if (!isOciError(error)) throw error;
+    return { files: undefined, problem: error };
+  }
+}
+
+/** What can be read of an archive, and what is wrong with it. */
+export interface DamagedFiles {
+  readonly files: ArchiveFiles | undefined;
+  readonly problem: OciError | undefined;
+}
+
+async function openHandle(
+  opened: FileHandle,
+  where: string,
+  openTar: (handle: FileHandle, where: string) => Promise<ArchiveFiles>,
+): Promise<ArchiveFiles> {
+  let handle = opened;
   try {
     let kind = await kindOf(handle);
     if (kind === "gzip" || kind === "zstd") {
@@ -46,7 +78,7 @@ export async function openArchiveFiles(path: string): Promise<ArchiveFiles> {
       throw new OciError("UNSUPPORTED", `${where} is compressed with ${kind}`, {
         hint: kind === "gzip" || kind === "zstd" ? "It is compressed twice." : "Decompress it first.",
       });
-    return await TarFiles.open(handle, where);
+    return await openTar(handle, where);
   } catch (error) {
     await handle.close().catch(() => {});
     throw error;

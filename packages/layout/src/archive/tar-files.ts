@@ -1,6 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import { posix } from "node:path";
-import { OciError } from "../model/errors.js";
+import { isOciError, OciError } from "../model/errors.js";
 import { readRange } from "../store/files.js";
 import type { ArchiveFiles } from "./archive-files.js";
 import { readTarEntries, type TarEntry } from "./tar-reader.js";
@@ -16,6 +16,22 @@ export class TarFiles implements ArchiveFiles {
   private constructor(handle: FileHandle, entries: ReadonlyMap<string, TarEntry>) {
     this.#handle = handle;
     this.#entries = entries;
+  }
+
+  /**
+   * As {@link open}, for a tar that may be damaged: what stands before the damage is there, and `problem` says what follows. The
+   * handle is closed with the files.
+   */
+  static async openDamaged(handle: FileHandle, where: string): Promise<{ files: TarFiles; problem?: OciError }> {
+    const entries = new Map<string, TarEntry>();
+    const files = new TarFiles(handle, entries);
+    try {
+      for await (const entry of readTarEntries(handle, where)) entries.set(normalizeName(entry.name), entry);
+    } catch (error) {
+      if (!isOciError(error)) throw error;
+      return { files, problem: error };
+    }
+    return { files };
   }
 
   /** Reads the headers of the tar. Fails with `INVALID` where it is none, and as {@link readTarEntries} does; the handle is the caller's then. */

@@ -1,41 +1,27 @@
-import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { type FileHandle, open } from "node:fs/promises";
-import { dirname } from "node:path";
 import { type Pack, pack } from "tar-stream";
 import type { Bytes } from "../content.js";
-import { OciError, systemError } from "../model/errors.js";
-import { inLargeChunks, removeFile, replaceFile, syncDirectory, writeFully } from "../store/files.js";
+import { OciError } from "../model/errors.js";
+import { inLargeChunks } from "../store/files.js";
+import type { ArchiveWriter, Compressor } from "./archive-writer.js";
+import { OutputFile } from "./output-file.js";
 
-/**
- * A tar of regular files with fixed attributes, written to a file that gets its name when it is complete, or to stdout
- * (`-`). A failure while an entry is written leaves a tar that cannot be mended: then only `discard` makes sense, and
- * everything else fails with the first error.
- */
-export class TarFile {
-  readonly #path: string;
-  readonly #temporary: string | undefined;
-  readonly #handle: FileHandle | undefined;
+/** A tar of regular files with fixed attributes. */
+export class TarFile implements ArchiveWriter {
+  readonly #output: OutputFile;
   readonly #pack: Pack = pack();
   readonly #draining: Promise<void>;
   #failure: unknown;
 
-  private constructor(path: string, temporary: string | undefined, handle: FileHandle | undefined) {
-    this.#path = path;
-    this.#temporary = temporary;
-    this.#handle = handle;
-    this.#draining = this.#drain();
+  private constructor(output: OutputFile, compress: Compressor | undefined) {
+    this.#output = output;
+    this.#draining = this.#drain(compress);
     this.#draining.catch((error: unknown) => this.#fail(error));
   }
 
-  static async create(path: string): Promise<TarFile> {
-    if (path === "-") return new TarFile(path, undefined, undefined);
-    const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}.partial`;
-    try {
-      return new TarFile(path, temporary, await open(temporary, "wx"));
-    } catch (error) {
-      throw systemError(error, `cannot write ${path}`);
-    }
+  /** Starts one at `path`; `-` is stdout. Fails as {@link OutputFile.create} does. */
+  static async create(path: string, compress?: Compressor): Promise<TarFile> {
+    return new TarFile(await OutputFile.create(path), compress);
   }
 
   add(name: string, bytes: Uint8Array): Promise<void> {
@@ -69,40 +55,23 @@ export class TarFile {
     }
   }
 
-  /** Ends the tar, waits until it is on the disk and gives it its name. */
   async finish(): Promise<void> {
     this.#check();
     this.#pack.finalize();
     await this.#draining;
-    if (this.#handle === undefined || this.#temporary === undefined) return;
-    try {
-      await this.#handle.sync();
-      await this.#handle.close();
-      await replaceFile(this.#temporary, this.#path);
-      await syncDirectory(dirname(this.#path));
-    } catch (error) {
-      throw systemError(error, `cannot write ${this.#path}`);
-    }
+    await this.#output.finish();
   }
 
   async discard(): Promise<void> {
-    this.#fail(new OciError("INVALID", `${this.#path} was given up`));
+    this.#fail(new OciError("INVALID", `${this.#output.path} was given up`));
     await this.#draining.catch(() => {});
-    await this.#handle?.close().catch(() => {});
-    if (this.#temporary !== undefined) await removeFile(this.#temporary).catch(() => {});
+    await this.#output.discard();
   }
 
-  async #drain(): Promise<void> {
-    let position = 0;
-    try {
-      for await (const chunk of inLargeChunks(this.#pack as AsyncIterable<Uint8Array>)) {
-        if (this.#handle !== undefined) await writeFully(this.#handle, chunk, position);
-        else if (!process.stdout.write(chunk)) await once(process.stdout, "drain");
-        position += chunk.byteLength;
-      }
-    } catch (error) {
-      throw systemError(error, `cannot write ${this.#path}`);
-    }
+  async #drain(compress: Compressor | undefined): Promise<void> {
+    const bytes = this.#pack as AsyncIterable<Uint8Array>;
+    for await (const chunk of inLargeChunks(compress === undefined ? bytes : compress(bytes)))
+      await this.#output.write(chunk);
   }
 
   #fail(error: unknown): void {

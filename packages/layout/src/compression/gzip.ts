@@ -25,7 +25,7 @@ export async function* gunzip(
   }
 }
 
-/** What a transform makes of the bytes. */
+/** What a transform makes of the bytes. Fails as the transform does, and with the reason of the signal. */
 export async function* through(
   bytes: Bytes,
   transform: NodeJS.ReadWriteStream,

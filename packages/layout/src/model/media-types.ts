@@ -70,6 +70,16 @@ export const annotationKeys = {
   containerdName: "io.containerd.image.name",
   /** On an index from which platforms were left out: the digest it had with all of them. */
   filteredFrom: "dev.stowage.index.filtered-from",
+  /** On the index.json of an archive for docker load: the digest of an index of the entries it does not show to loaders. */
+  archiveEntries: "dev.stowage.archive.entries",
+  /** On a layer: the paths it alone owns. docs/disjoint-layers.md. */
+  disjointPaths: "dev.stowage.disjoint.paths",
+  /** On a layer: nobody is to change what is at those paths. */
+  disjointReadonly: "dev.stowage.disjoint.readonly",
+  /** On a layer that was put together from others: where each of them stands in it. */
+  disjointMembers: "dev.stowage.disjoint.members",
+  /** On the manifest of an image that has such layers. */
+  disjointVersion: "dev.stowage.disjoint.version",
   /** olareg's mark on a response index. */
   olaregSubject: "org.olareg.referrer.subject",
   /** olareg's mark on an index.json whose referrers are kept its way. */

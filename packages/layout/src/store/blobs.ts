@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { type FileHandle, lstat, open, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Bytes } from "../content.js";
+import type { Abortable, Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, digestAlgorithm, digestEncoded, Hasher, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
@@ -9,6 +9,7 @@ import { damaged, verified } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { type Cloned, cloneFile } from "./clone.js";
 import { makeDirectory, openRegularFile, readAtOnce, readChunks, removeFile, replaceFile } from "./files.js";
+import { gzipDigests } from "./gzip-digests.js";
 import { type HashOptions, hashFile } from "./hash-threads.js";
 import { checkArrived, fetchPartially, WORTH_KEEPING } from "./partial-blob.js";
 import { processMark } from "./process.js";
@@ -152,6 +153,26 @@ export class BlobDirectory {
     }
   }
 
+  /** True where the blob is whole and decompresses to these many bytes of this sha256 digest. Another thread does the work. */
+  async isGzipOf(
+    { digest, size }: Descriptor,
+    content: { readonly diffId: Digest; readonly size: number },
+    options: Abortable,
+  ): Promise<boolean> {
+    const { handle, size: found } = await openRegularFile(await this.#allowed.follow(this.path(digest)));
+    try {
+      if (found !== size) return false;
+      const digests = await gzipDigests(handle.fd, content.size, options);
+      return (
+        digests?.size === content.size &&
+        `sha256:${digests.file}` === digest &&
+        `sha256:${digests.content}` === content.diffId
+      );
+    } finally {
+      await handle.close();
+    }
+  }
+
   /**
    * Stores a blob by cloning the file `from`, in the first of `ways` that works, and checks what it got before that has its
    * name. False, and nothing stored, where the file is absent, is not that blob, or cannot be cloned.
@@ -163,7 +184,7 @@ export class BlobDirectory {
       if ((await cloneFile(from, temporary, ways)) === undefined) return false;
       const { handle, size } = await openRegularFile(temporary);
       for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
-      await this.#commit(temporary, descriptor.digest);
+      await this.place(temporary, descriptor.digest);
       // Renaming one name of a file over another name of it does nothing at all.
       await removeFile(temporary);
       return true;
@@ -181,7 +202,7 @@ export class BlobDirectory {
     try {
       const size = await this.#fill(temporary, bytes, hasher, Number.MAX_SAFE_INTEGER, options);
       const digest = hasher.digest();
-      await this.#commit(temporary, digest);
+      await this.place(temporary, digest);
       return { digest, size };
     } catch (error) {
       await removeFile(temporary).catch(() => {});
@@ -216,7 +237,7 @@ export class BlobDirectory {
       const fetched = (offset: number): Bytes => (offset === 0 ? open() : openFrom(offset));
       try {
         const path = await fetchPartially(this.ingest, { descriptor, open: fetched }, options);
-        return await this.#commit(path, descriptor.digest);
+        return await this.place(path, descriptor.digest);
       } catch (error) {
         throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
       }
@@ -226,7 +247,7 @@ export class BlobDirectory {
       const hasher = Hasher.for(descriptor.digest);
       const size = await this.#fill(temporary, open(), hasher, descriptor.size, options);
       checkArrived(descriptor, size, hasher.digest());
-      await this.#commit(temporary, descriptor.digest);
+      await this.place(temporary, descriptor.digest);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
       throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
@@ -252,7 +273,8 @@ export class BlobDirectory {
     }
   }
 
-  async #commit(temporary: string, digest: Digest): Promise<void> {
+  /** Gives a file of `ingest` that is whole and verified its place under its digest. */
+  async place(temporary: string, digest: Digest): Promise<void> {
     const path = this.path(digest);
     try {
       await replaceFile(temporary, path);

@@ -3,6 +3,7 @@ import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, digestEncoded, isVerifiable } from "../model/digest.js";
 import type { Manifest } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
+import { Traversal } from "../traversal.js";
 import {
   type Derived,
   digestKey,
@@ -176,19 +177,16 @@ const MAXIMUM_BELOW = 1_000;
 /** The keys of what a manifest and those below it refer to; {@link UNREAD} where one of them cannot be read. */
 export async function refersTo(root: Descriptor, read: ReadManifestOf): Promise<readonly Key[]> {
   const keys: Key[] = [];
-  const seen = new Set<string>();
-  const pending = [root];
-  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
-    if (seen.has(next.digest)) continue;
-    seen.add(next.digest);
-    const manifest = seen.size > MAXIMUM_BELOW ? undefined : await read(next);
+  const traversal = new Traversal([root], ({ digest }) => digest);
+  let count = 0;
+  for (let next = traversal.next(); next !== undefined; next = traversal.next()) {
+    const manifest = ++count > MAXIMUM_BELOW ? undefined : await read(next);
     if (manifest === undefined) return [UNREAD];
     if (manifest.subject !== undefined) keys.push(digestKey(manifest.subject.digest));
     if (manifest.kind !== "index") continue;
-    for (const child of manifest.manifests) {
+    for (const child of manifest.manifests)
       for (const text of Object.values(child.annotations ?? {})) keys.push(...mentionedKeys(text));
-      if (isReadable(child)) pending.push(child);
-    }
+    traversal.add(manifest.manifests.filter(isReadable));
   }
   return distinct(keys);
 }

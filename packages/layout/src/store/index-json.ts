@@ -171,7 +171,8 @@ export function compareText(a: string, b: string): number {
 export function unnamed(entry: Descriptor): Descriptor {
   const { annotations, ...rest } = entry;
   const kept = Object.entries(annotations ?? {}).filter(
-    ([key]) => key !== annotationKeys.refName && !key.startsWith("org.olareg."),
+    ([key]) =>
+      key !== annotationKeys.refName && key !== annotationKeys.containerdName && !key.startsWith("org.olareg."),
   );
   return kept.length === 0 ? rest : { ...rest, annotations: Object.fromEntries(kept) };
 }

@@ -1,4 +1,6 @@
-import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions } from "../content.js";
+import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions, Target } from "../content.js";
+import type { Delta } from "../delta/delta.js";
+import type { SizedDigest } from "../delta/sized-digest.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, isDigest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError } from "../model/errors.js";
@@ -6,6 +8,7 @@ import { parseJsonObject } from "../model/json.js";
 import { MAXIMUM_MANIFEST_SIZE, type Manifest, referrerDescriptor, sniffManifestType } from "../model/manifest.js";
 import { isManifestType } from "../model/media-types.js";
 import { type ReadManifest, readBytes, readManifest } from "../model/verified.js";
+import { Traversal } from "../traversal.js";
 import { compareText, findEntry, isNamed, type LayoutIndex, refName, unnamed } from "./index-json.js";
 import { findLists, isListEntry } from "./referrer-forms.js";
 
@@ -37,11 +40,34 @@ export abstract class IndexedSource implements Source {
   abstract readonly name: string;
   readonly #facts = new Map<Digest, Facts>();
 
+  /** True where an index may name children that are not there without being damaged. A copy leaves those out. */
+  readonly sparse: boolean = false;
+
   /** The index as it stands now. */
   abstract index(options?: Abortable): Promise<LayoutIndex>;
   /** The size in bytes of the blob with this digest, or undefined where it is not there. */
   abstract size(digest: Digest): Promise<number | undefined>;
   abstract fetch(descriptor: Descriptor, options?: FetchOptions): AsyncIterable<Uint8Array>;
+
+  /** What it leaves out on purpose, because a base has it. Undefined where it does not do so. */
+  get delta(): Delta | undefined {
+    return undefined;
+  }
+
+  /** The content that has to be where this source is taken in. */
+  get needs(): readonly SizedDigest[] {
+    return this.delta?.needs ?? [];
+  }
+
+  /** True for content that is not here, and was not left to a base either. */
+  async lacks(digest: Digest): Promise<boolean> {
+    return (await this.size(digest)) === undefined && this.delta?.needs.some((one) => one.digest === digest) !== true;
+  }
+
+  /** What a copy to `target` that failed with `error` is to say: a source that knows more than the error tells it here. */
+  async explain(error: unknown, _target: Target, _options?: Abortable): Promise<unknown> {
+    return error;
+  }
 
   /** The verified bytes of small content, where they can be had at once; undefined tells nothing. */
   peek(_digest: Digest): Uint8Array | undefined {
@@ -98,17 +124,16 @@ export abstract class IndexedSource implements Source {
   /** Every manifest that may be a referrer of `subject`: those its lists name, and all that can be reached from the index. */
   async *#candidates(subject: Digest, options: Abortable): AsyncGenerator<Facts> {
     const index = await this.about(subject, "referrers", options);
-    const seen = new Set<Digest>();
-    const pending = [...findLists(index, subject), ...index.manifests.filter((entry) => !isListEntry(entry))];
-    while (pending.length > 0) {
+    const entries = [...findLists(index, subject), ...index.manifests.filter((entry) => !isListEntry(entry))];
+    const traversal = new Traversal(entries, ({ digest }) => digest);
+    for (let batch = traversal.batch(BATCH); batch.length > 0; batch = traversal.batch(BATCH)) {
       options.signal?.throwIfAborted();
       // A store that answers at once would keep everything else waiting.
       await new Promise((resolve) => setImmediate(resolve));
-      const batch = pending.splice(-BATCH).filter(({ digest }) => !seen.has(digest) && seen.add(digest));
       for (const facts of await Promise.all(batch.map((next) => this.#read(next, options)))) {
         if (facts === undefined) continue;
         yield facts;
-        for (const manifest of facts.manifests) pending.push(manifest);
+        traversal.add(facts.manifests);
       }
     }
   }

@@ -33,6 +33,9 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
   /** Stores a blob under its digest, verified; nothing stays behind where it does not match. */
   protected abstract store(content: Content, options: PushOptions): Promise<Presence>;
 
+  /** Told what is left out on purpose of what is pushed. A target that has to be complete in itself, an archive, does not miss it. */
+  leaveOut(_descriptors: readonly Descriptor[]): void {}
+
   async has(descriptor: Descriptor, options: Abortable = {}): Promise<boolean> {
     options.signal?.throwIfAborted();
     return (await this.size(descriptor.digest)) === descriptor.size;

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { OciError } from "../model/errors.js";
 import { encodeJson } from "../model/manifest.js";
 import { BlobDirectory } from "./blobs.js";
+import { COMPRESSED_LAYERS } from "./compressed-layers.js";
 import { DERIVED_INDEX } from "./derived-file.js";
 import { makeDirectory, replaceFile, writeSynced } from "./files.js";
 import { emptyIndex } from "./index-json.js";
@@ -15,7 +16,7 @@ import { checkOwnDirectories } from "./own-directories.js";
  * a file system has from the beginning.
  */
 const TOLERATED_NAMES: ReadonlySet<string> = new Set([
-  ...["oci-layout", "index.json", "blobs", "ingest", DERIVED_INDEX],
+  ...["oci-layout", "index.json", "blobs", "ingest", DERIVED_INDEX, COMPRESSED_LAYERS],
   "lost+found",
 ]);
 

@@ -1,12 +1,18 @@
 import { lstat, realpath } from "node:fs/promises";
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions, Source } from "../content.js";
+import { type Delta, deltaOf } from "../delta/delta.js";
+import { readDeltaFile, writeDeltaFile } from "../delta/delta-file.js";
+import type { ReceiptRoot } from "../delta/receipt.js";
+import type { SizedDigest } from "../delta/sized-digest.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, Hasher, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
 import { parseJson } from "../model/json.js";
 import { AllowedRoots } from "./allowed-roots.js";
+import { type BlobUploads, FileUploads } from "./blob-upload.js";
 import { BlobDirectory } from "./blobs.js";
 import type { Cloned } from "./clone.js";
+import { CompressedLayers } from "./compressed-layers.js";
 import { DirectoryIndex } from "./directory-index.js";
 import { CHUNK_SIZE, makeDirectory, readSmallFile } from "./files.js";
 import type { UpdateOptions } from "./index-file.js";
@@ -52,6 +58,10 @@ export interface LayoutOptions {
 export class Layout extends IndexedTarget {
   readonly path: string;
   readonly name: string;
+  /** The uploads into it. They outlive the process. */
+  readonly uploads: BlobUploads;
+  /** The layers that were made here by compressing a tar. */
+  readonly compressedLayers: CompressedLayers;
   readonly #directory: string;
   readonly #blobs: BlobDirectory;
   readonly #index: DirectoryIndex;
@@ -59,6 +69,7 @@ export class Layout extends IndexedTarget {
   readonly #shared: SharedBlobs | undefined;
   /** How content is taken from other layouts, before it is read from there. */
   readonly #fromLayouts: readonly Cloned[];
+  #delta: Delta | undefined;
 
   private constructor(path: string, directory: string, options: LayoutOptions) {
     super();
@@ -66,10 +77,15 @@ export class Layout extends IndexedTarget {
     this.name = `oci:${path}`;
     this.#directory = directory;
     this.#blobs = new BlobDirectory(directory, new AllowedRoots(options.allowRoots));
+    this.compressedLayers = new CompressedLayers(directory, this.#blobs);
     this.#shared = sharedBlobs(options.blobs);
     this.#fromLayouts = options.hardlink === true ? ["reflink", "hardlink"] : ["reflink"];
     this.#index = DirectoryIndex.of(directory, this.#blobs);
     this.#lockTimeout = options.lockTimeout;
+    this.uploads = new FileUploads(this.#blobs.ingest, async (path, digest) => {
+      await this.#blobs.place(path, digest);
+      await this.#share(digest);
+    });
   }
 
   /**
@@ -89,6 +105,7 @@ export class Layout extends IndexedTarget {
     const layout = new Layout(path, directory, options);
     try {
       await layout.#index.check();
+      layout.#delta = await readDeltaFile(directory);
     } catch (error) {
       if (!isOciError(error, "NOT_FOUND")) throw error;
       throw new OciError("INVALID", `${path} is no OCI image layout: it has no file index.json`, { cause: error });
@@ -192,7 +209,9 @@ export class Layout extends IndexedTarget {
     const run = async (): Promise<SweepReport> => {
       // Before it is decided what is needed: a manifest among them tells of more.
       if (options.dryRun !== true) await restoreTaken(this.#blobs);
-      return sweep(this.#blobs, await decide(await this.#index.file.read()), options);
+      const report = await sweep(this.#blobs, await decide(await this.#index.file.read()), options);
+      if (options.dryRun !== true) await this.compressedLayers.sweep();
+      return report;
     };
     try {
       if (options.dryRun === true) return await run();
@@ -277,6 +296,29 @@ export class Layout extends IndexedTarget {
     if (!(origin instanceof Layout) || origin === this || this.#fromLayouts.length === 1) return "written";
     const devices = await Promise.all([this, origin].map((layout) => lstat(layout.#directory)));
     return devices[0]?.dev === devices[1]?.dev ? "linked" : "written";
+  }
+
+  /** What copies have left to a base, and has not come since. */
+  override get delta(): Delta | undefined {
+    return this.#delta;
+  }
+
+  /** Nobody has it here; whoever takes the layout in has to. */
+  override get needs(): readonly SizedDigest[] {
+    return [];
+  }
+
+  /** Notes what is left to a base in a file beside `index.json`, so that {@link delta} tells a sparse layout from a damaged one. */
+  async leave(since: readonly ReceiptRoot[], blobs: readonly SizedDigest[]): Promise<void> {
+    await this.update(async (index) => {
+      const before = await readDeltaFile(this.#directory);
+      const missing: SizedDigest[] = [];
+      for (const blob of [...(before?.needs ?? []), ...blobs])
+        if ((await this.size(blob.digest)) !== blob.size) missing.push(blob);
+      this.#delta = deltaOf([...(before?.since ?? []), ...since], missing);
+      await writeDeltaFile(this.#directory, this.#delta);
+      return index;
+    });
   }
 
   protected async store(content: Content, options: PushOptions): Promise<Presence> {

@@ -1,15 +1,24 @@
 import type { Abortable, Bytes, Content, FetchOptions, Presence, PushOptions } from "../content.js";
 import { type Descriptor, formatDescriptor } from "../model/descriptor.js";
-import { type Digest, digestOf } from "../model/digest.js";
+import { type Digest, digestOf, Hasher } from "../model/digest.js";
 import { OciError } from "../model/errors.js";
+import { mediaTypes } from "../model/media-types.js";
 import { collect, verified } from "../model/verified.js";
+import type { BlobUpload, BlobUploads } from "./blob-upload.js";
 import { untilAborted } from "./files.js";
 import { emptyIndex, type LayoutIndex } from "./index-json.js";
 import { type IndexChange, IndexedTarget, type WriteOptions } from "./indexed-target.js";
+import { checkArrived } from "./partial-blob.js";
 
 /** A layout in the memory of this process. It keeps what a layout directory keeps, and forgets it with the process. */
 export class MemoryStore extends IndexedTarget {
   readonly name: string;
+  /** The uploads into it. They are gone with whoever makes them. */
+  readonly uploads: BlobUploads = {
+    begin: async () => new MemoryUpload((digest, bytes) => this.#blobs.set(digest, bytes)),
+    find: async () => undefined,
+    expire: async () => {},
+  };
   readonly #blobs = new Map<Digest, Uint8Array>();
   #index: LayoutIndex = emptyIndex;
   #lastUpdate: Promise<unknown> = Promise.resolve();
@@ -76,5 +85,39 @@ export class MemoryStore extends IndexedTarget {
       // A Buffer's own slice() would share its memory.
       yield new Uint8Array(chunk);
     }
+  }
+}
+
+class MemoryUpload implements BlobUpload {
+  size = 0;
+  #chunks: Uint8Array[] = [];
+  readonly #place: (digest: Digest, bytes: Uint8Array) => void;
+
+  constructor(place: (digest: Digest, bytes: Uint8Array) => void) {
+    this.#place = place;
+  }
+
+  async append(bytes: Bytes, { signal }: Abortable = {}): Promise<void> {
+    for await (const chunk of untilAborted(bytes, signal)) {
+      this.size += chunk.byteLength;
+      this.#chunks.push(new Uint8Array(chunk));
+    }
+  }
+
+  async commit(digest: Digest): Promise<void> {
+    const bytes = new Uint8Array(Buffer.concat(this.#chunks, this.size));
+    await this.remove();
+    const hasher = Hasher.for(digest);
+    hasher.update(bytes);
+    checkArrived({ mediaType: mediaTypes.octetStream, digest, size: this.size }, this.size, hasher.digest());
+    this.#place(digest, bytes);
+  }
+
+  async remove(): Promise<void> {
+    this.#chunks = [];
+  }
+
+  leave(): Promise<void> {
+    return this.remove();
   }
 }

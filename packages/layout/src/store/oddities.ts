@@ -1,7 +1,9 @@
+import { DELTA_FILE } from "../delta/delta.js";
 import { isMediaType } from "../model/descriptor.js";
 import { isDigest } from "../model/digest.js";
 import { isJsonObject, type JsonObject } from "../model/json.js";
 import { annotationKeys, mediaTypes } from "../model/media-types.js";
+import { COMPRESSED_LAYERS } from "./compressed-layers.js";
 import { DERIVED_INDEX } from "./derived-file.js";
 import { compareText } from "./index-json.js";
 
@@ -173,7 +175,7 @@ function compareEntries(a: JsonObject, b: JsonObject): number {
   return compareText(nameA, nameB) || byDigest;
 }
 
-const OWN_NAMES = new Set(["oci-layout", "index.json", "ingest", DERIVED_INDEX]);
+const OWN_NAMES = new Set(["oci-layout", "index.json", "ingest", DERIVED_INDEX, COMPRESSED_LAYERS, DELTA_FILE]);
 
 /**
  * What is odd about the files of a layout, given as paths from its root with `/` between the parts: one beside those of a

@@ -1,6 +1,7 @@
 import type { Abortable, FetchOptions, ReferrersOptions, Source, TagListOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import type { Digest } from "../model/digest.js";
+import { isManifestType } from "../model/media-types.js";
 import { compareText } from "./index-json.js";
 import type { IndexedSource } from "./indexed-source.js";
 
@@ -23,6 +24,11 @@ export class Overlay implements Source {
   async *fetch(descriptor: Descriptor, options?: FetchOptions): AsyncIterable<Uint8Array> {
     const added = (await this.#above.size(descriptor.digest)) !== undefined;
     yield* (added ? this.#above : this.#below).fetch(descriptor, options);
+  }
+
+  /** Manifests may have been added; blobs hardly ever are. */
+  sourceOf({ mediaType }: Descriptor): Source {
+    return isManifestType(mediaType) ? this : this.#below;
   }
 
   async *referrers(subject: Descriptor, options?: ReferrersOptions): AsyncIterable<Descriptor> {

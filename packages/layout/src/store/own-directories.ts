@@ -1,15 +1,17 @@
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { OciError, systemError, systemErrorCode } from "../model/errors.js";
+import { COMPRESSED_LAYERS } from "./compressed-layers.js";
 
 /**
  * Fails with `DENIED` where a directory of the layout in `root` is a symbolic link or no directory: `blobs`, one for an
- * algorithm in it, or `ingest`. Through such a link another place would be read as content, or written to. `root` itself may
+ * algorithm in it, `ingest`, or `.stowage-layers`. Through such a link another place would be read as content, or written to. `root` itself may
  * have been reached through links. What is not there is no failure.
  */
 export async function checkOwnDirectories(root: string): Promise<void> {
   const blobs = join(root, "blobs");
   await checkDirectory(join(root, "ingest"));
+  await checkDirectory(join(root, COMPRESSED_LAYERS));
   if (!(await checkDirectory(blobs))) return;
   try {
     for (const entry of await readdir(blobs, { withFileTypes: true })) {

@@ -16,8 +16,11 @@ export const WORTH_KEEPING = CHUNK_SIZE;
 /** After this time without a write, in ms, a part counts as left behind where its process cannot be seen from here. */
 const SILENCE = 10 * 60_000;
 
-/** The parts that this process is filling. */
-const active = new Set<string>();
+/** Stands where the mark of a process would, in the name of a part that its process has left to whoever comes next. */
+export const NOBODY = "0--00000000";
+
+/** The parts that this process is filling, by the names of their files. */
+export const active = new Set<string>();
 
 /** Matches the name of a part in `ingest`. */
 export const PARTIAL_NAME = /^partial\.[a-z0-9+._-]+-[A-Za-z0-9=_-]+\.(?=[0-9]+-)/;
@@ -68,16 +71,11 @@ async function isWorthKeeping(path: string, error: unknown, signal: AbortSignal 
 }
 
 /** Renames the largest part that nobody is filling to `path`. Of two processes that try it one finds nothing. False where there is none. */
-async function takeOver(ingest: string, prefix: string, path: string): Promise<boolean> {
-  const names = (await readdir(ingest)).filter((name) => name.startsWith(prefix) && !active.has(name));
+export async function takeOver(ingest: string, prefix: string, path: string): Promise<boolean> {
   const found: { name: string; size: number }[] = [];
-  for (const name of names) {
+  for (const name of (await readdir(ingest)).filter((one) => one.startsWith(prefix))) {
     const stat = await lstat(join(ingest, name)).catch(() => undefined);
-    if (stat?.isFile() !== true) continue;
-    const mark = name.slice(prefix.length);
-    const abandoned = mark.startsWith(`${processMark}-`) || isRunningByMark(mark) === false;
-    const unseen = isRunningByMark(mark) === undefined && Date.now() - stat.mtimeMs > SILENCE;
-    if (abandoned || unseen) found.push({ name, size: stat.size });
+    if (stat?.isFile() === true && isAbandoned(name, stat.mtimeMs)) found.push({ name, size: stat.size });
   }
   for (const { name } of found.sort((a, b) => b.size - a.size)) {
     try {
@@ -88,6 +86,15 @@ async function takeOver(ingest: string, prefix: string, path: string): Promise<b
     }
   }
   return false;
+}
+
+/** True for the name of a part that nobody is filling, given when it was written to last (ms since 1970). */
+export function isAbandoned(name: string, written: number): boolean {
+  if (active.has(name)) return false;
+  const mark = name.replace(PARTIAL_NAME, "");
+  if (mark.startsWith(`${processMark}-`) || mark.startsWith(`${NOBODY}-`)) return true;
+  const running = isRunningByMark(mark);
+  return running === undefined ? Date.now() - written > SILENCE : !running;
 }
 
 async function fill(

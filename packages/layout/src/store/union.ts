@@ -64,6 +64,11 @@ export class Union implements Source {
     yield bytes;
   }
 
+  /** Of what nothing has named yet, the union itself. */
+  sourceOf({ digest }: Descriptor): Source {
+    return this.#origins.get(digest) ?? this;
+  }
+
   async *referrers(subject: Descriptor, options?: ReferrersOptions): AsyncIterable<Descriptor> {
     const found = new Map<Digest, Descriptor>();
     for (const source of this.#sources) {

@@ -21,7 +21,7 @@ export interface WriteStreamOptions {
 export async function writeStream(
   handle: FileHandle,
   bytes: Bytes,
-  hasher: Hasher,
+  hasher: Pick<Hasher, "update">,
   options: WriteStreamOptions,
 ): Promise<number> {
   let size = options.from ?? 0;

@@ -47,6 +47,11 @@ export class ExpectedSource implements Source {
     throw new OciError("NOT_FOUND", `${this.name} would have no ${descriptor.digest}`);
   }
 
+  /** By the time it is read, everything is at the place. */
+  sourceOf(): Source {
+    return this.#base ?? this;
+  }
+
   async *referrers(subject: Descriptor, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {
     const seen = new Set<string>();
     for (const source of this.#sources())

@@ -21,8 +21,11 @@ export function formatImageName({ name, tag }: ImageName): string {
   return name === "" ? (tag ?? "") : tag === undefined ? name : `${name}:${tag}`;
 }
 
+/** What of an item decides where its images go. */
+export type Naming = Pick<SyncItem, "source" | "target" | "rename" | "names">;
+
 /** Where an image goes. Fails with `NOT_FOUND` where no rule renames it, and with `INVALID` where the new name is none. */
-export function targetOf(item: SyncItem, image: ImageName): Location {
+export function targetOf(item: Naming, image: ImageName): Location {
   const { target } = item;
   const renamed = item.rename.map((rule) => rule.apply(image.name)).find((name) => name !== undefined);
   if (target === undefined) {

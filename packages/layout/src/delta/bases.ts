@@ -1,0 +1,57 @@
+import type { Abortable, Content, Presence } from "../content.js";
+import type { CopyReport } from "../copy.js";
+import { type Descriptor, plainDescriptor } from "../model/descriptor.js";
+import { type Base, firstWith } from "./base.js";
+
+/** What the bases of a copy decide for each blob, and what came of it. */
+export class Bases {
+  readonly #since: readonly Base[];
+  readonly #have: readonly Base[] | undefined;
+  readonly #options: Abortable;
+  readonly #left: Descriptor[] = [];
+  #count = 0;
+  #bytes = 0;
+
+  constructor({
+    since,
+    have,
+    signal,
+  }: Abortable & { readonly since?: readonly Base[] | undefined; readonly have?: readonly Base[] | undefined }) {
+    this.#since = since ?? [];
+    this.#have = have?.filter(({ source }) => source !== undefined);
+    this.#options = { signal };
+  }
+
+  /** True where there is no base, and so nothing to decide. */
+  get none(): boolean {
+    return this.#since.length === 0 && (this.#have ?? []).length === 0;
+  }
+
+  /** The blobs that were left out, in the order in which that was decided. */
+  get left(): readonly Descriptor[] {
+    return this.#left;
+  }
+
+  /** Whether a blob is left out because a base has it, or comes from a base that has it; undefined where it comes from the source. */
+  async decide(blob: Descriptor): Promise<"left out" | Content | undefined> {
+    if ((await firstWith(this.#since, blob, this.#options)) !== undefined) {
+      this.#left.push(plainDescriptor(blob));
+      return "left out";
+    }
+    const source = (await firstWith(this.#have ?? [], blob, this.#options))?.source;
+    if (source === undefined) return undefined;
+    return { descriptor: blob, open: () => source.fetch(blob, this.#options), origin: source };
+  }
+
+  /** Counts a blob that came from a base. */
+  took({ size }: Descriptor, presence: Presence): void {
+    if (presence === "present") return;
+    this.#count++;
+    this.#bytes += size;
+  }
+
+  /** What came from bases, for the report. */
+  taken(): Pick<CopyReport, "taken"> {
+    return this.#have === undefined ? {} : { taken: { count: this.#count, bytes: this.#bytes } };
+  }
+}

@@ -1,0 +1,154 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { ExportReport, ListedTag } from "@stowage/layout";
+import type { ImportReport } from "@stowage/registry";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Served, startServe, stowage, stowageJson, temporaryDirectory } from "./stowage.js";
+
+const command = fileURLToPath(new URL("../../packages/cli/bin/stowage.js", import.meta.url));
+let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
+let served: Served;
+let cwd: string;
+let digest: string;
+
+const json = <T>(...args: string[]): Promise<T> => stowageJson<T>(args, { cwd });
+const names = async (location: string): Promise<string[]> =>
+  (await json<ListedTag[]>("list", location)).map(({ tag }) => tag);
+
+beforeAll(async () => {
+  directory = await temporaryDirectory();
+  cwd = directory.path;
+  mkdirSync(join(cwd, "app"));
+  writeFileSync(join(cwd, "app", "main.js"), "console.log('hi')\n");
+  writeFileSync(join(cwd, "sbom.spdx.json"), "{}");
+  served = await startServe(["--memory"]);
+  const built = await json<{ descriptor: { digest: string } }>("build", "app:/app", "-t", "oci:out:v1");
+  digest = built.descriptor.digest;
+  await json("attach", "oci:out:v1", "sbom.spdx.json");
+  for (const repository of ["acme/app", "acme/other"])
+    await json("push", "oci:out:v1", `${served.host}/${repository}:v1`);
+});
+
+afterAll(async () => {
+  await served?.stop();
+  await directory?.remove();
+});
+
+describe("export", () => {
+  it("writes what docker load reads, and says so where an image has no name for it", async () => {
+    const run = await stowage(["export", "oci:out:v1", "plain.tar"], { cwd });
+    expect(run).toMatchObject({ code: 0 });
+    expect(run.stdout).toMatch(/^plain\.tar \(hybrid\)\nv1\n {2}digest {4}sha256:/);
+    expect(run.stderr).toContain("docker load takes the image without a name");
+    const report = await json<ExportReport>("export", "oci:out:v1", "named.tar", "--name", "acme/app:v1");
+    expect(report.images[0]).toMatchObject({ descriptor: { digest }, tags: ["docker.io/acme/app:v1"] });
+    expect(report.loaded).toMatchObject([{ name: "docker.io/acme/app:v1" }]);
+  });
+
+  it("to stdout is the same as to a file, and nothing else is printed there", async () => {
+    await stowage(["export", "oci:out:v1", "file.tar", "-q"], { cwd });
+    const child = spawn(process.execPath, [command, "export", "oci:out:v1", "-"], {
+      cwd,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const chunks: Buffer[] = [];
+    child.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
+    const [code] = await once(child, "close");
+    expect(code).toBe(0);
+    expect(Buffer.concat(chunks).equals(readFileSync(join(cwd, "file.tar")))).toBe(true);
+  });
+
+  it("compresses as the name of the file says, or as it is told", async () => {
+    await json("export", "oci:out:v1", "a.tar.gz");
+    expect(readFileSync(join(cwd, "a.tar.gz")).subarray(0, 2).toString("hex")).toBe("1f8b");
+    expect(await names("oci-archive:a.tar.gz")).toEqual(["v1"]);
+    await json("export", "oci:out:v1", "b.tar.gz", "--compress", "none");
+    expect(readFileSync(join(cwd, "b.tar.gz")).subarray(0, 10).toString()).toBe("oci-layout");
+  });
+
+  it.each([
+    [["export", "out.tar"], "a location to read and a file to write"],
+    [["export", "oci:out:v1", "oci-archive:x.tar"], "export writes a FILE"],
+    [["export", "oci:out:v1", "x.tar", "--format", "docker", "--referrers", "all"], "no place for referrers"],
+    [["export", "oci:out:v1", "oci:out:v1", "x.tar", "--name", "a/b:c"], "--name is for one image"],
+    [["export", "oci-archive:plain.tar", "plain.tar"], "read and written at once"],
+    [["import", "plain.tar"], "import needs a target"],
+    [["import", "plain.tar", "--rename", "(=b"], "no regular expression"],
+    [["import", "oci-archive:plain.tar:v1", "oci:x"], "import brings all of them"],
+  ])("wrong usage ends with 2: %j", async (args, text) => {
+    const run = await stowage(args, { cwd });
+    expect(run.stderr).toContain(text);
+    expect(run).toMatchObject({ code: 2, stdout: "" });
+    expect(existsSync(join(cwd, "x.tar"))).toBe(false);
+  });
+});
+
+describe("a bundle of several repositories", () => {
+  it("is restored where rules say, as the dry run tells before", async () => {
+    const { host } = served;
+    await json("export", `${host}/acme/app:v1`, `${host}/acme/other:v1`, "bundle.tar");
+    const rules = ["--rename", `${host}/acme/(.*)=${host}/renamed/$1`];
+    const planned = await json<ImportReport>("import", "bundle.tar", ...rules, "--dry-run");
+    expect(planned.images.map(({ name, target }) => [name, target])).toEqual([
+      [`${host}/acme/app:v1`, `${host}/renamed/app:v1`],
+      [`${host}/acme/other:v1`, `${host}/renamed/other:v1`],
+    ]);
+    const run = await stowage(["import", "bundle.tar", ...rules], { cwd });
+    expect(run.stdout).toContain(`${host}/acme/other:v1 -> ${host}/renamed/other:v1`);
+    const tree = JSON.stringify(await json("tree", `${host}/renamed/other:v1`));
+    expect(tree).toContain(digest);
+    expect(tree).toContain("application/spdx+json");
+  });
+});
+
+describe("import", () => {
+  it("reads from stdin, and gives the one image the name of the target", async () => {
+    await json("export", "oci:out:v1", "in.tar");
+    const child = spawn(
+      "sh",
+      ["-c", 'cat in.tar | "$0" "$1" import - oci:from-stdin:mine --json', process.execPath, command],
+      {
+        cwd,
+        stdio: ["ignore", "ignore", "inherit"],
+      },
+    );
+    expect((await once(child, "close"))[0]).toBe(0);
+    expect(await names("oci:from-stdin")).toEqual(["mine"]);
+  });
+
+  it("of an archive with a blob that is damaged, cut off or missing leaves the target as it was", async () => {
+    await json("export", "oci:out:v1", "good.tar");
+    await json("build", "app:/other", "-t", "oci:before:v0");
+    const good = readFileSync(join(cwd, "good.tar"));
+    const damaged = Buffer.from(good);
+    // In the middle of the last blob that is written, a manifest, and of the first, a config.
+    for (const at of [512 + 512 + 512 + 20, good.lastIndexOf('"layers"')]) damaged[at] = (damaged[at] as number) ^ 1;
+    cpSync(join(cwd, "before"), join(cwd, "after"), { recursive: true });
+    for (const [name, bytes, target] of [
+      ["damaged.tar", damaged, "after"],
+      ["cut.tar", good.subarray(0, good.length - 3000), "after"],
+      ["damaged.tar", damaged, "made"],
+    ] as const) {
+      writeFileSync(join(cwd, name), bytes);
+      const run = await stowage(["import", name, `oci:${target}`], { cwd });
+      expect([run.code, run.stdout]).toEqual([1, ""]);
+      expect(run.stderr).not.toMatch(/\n\s+at /);
+    }
+    expect(tree(join(cwd, "after"))).toEqual(tree(join(cwd, "before")));
+    expect(existsSync(join(cwd, "made"))).toBe(false);
+  });
+});
+
+/** Every file below a directory with what it holds. */
+function tree(path: string): Record<string, string> {
+  const files = readdirSync(path, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return Object.fromEntries(
+    files.map((entry) => {
+      const file = join(entry.parentPath, entry.name);
+      return [file.slice(path.length), readFileSync(file, "latin1")];
+    }),
+  );
+}
