@@ -11,6 +11,7 @@ export class InputError extends OciError {
 
 /** What a workflow may write for an input. */
 const EXAMPLES: Readonly<Record<string, string>> = {
+  annotations: "org.example.key=value",
   base: "node:24-slim",
   created: "2026-01-31T12:00:00Z",
   directory: "cache",

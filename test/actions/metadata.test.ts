@@ -62,7 +62,7 @@ const onlyOption: Partial<Record<ActionName, readonly string[]>> = {
     "upload",
   ],
   merge: ["annotation", "descriptor-annotation"],
-  sync: [],
+  sync: ["chunk-size", "upload"],
   serve: ["auth", "delete-blobs", "embed-referrers", "fault", "log", "sparse", "tls-cert", "tls-key", "tokens"],
 };
 /** What is about the command line itself, about how a layout lies on its disk, or about networks that a job does not see. */
