@@ -15,6 +15,7 @@ const { outputs } = await bundle({
     build: "actions/src/build.ts",
     load: "actions/src/load.ts",
     merge: "actions/src/merge.ts",
+    "nix-export": "actions/src/nix-export.ts",
     publish: "actions/src/publish.ts",
     serve: "actions/src/serve.ts",
     setup: "actions/src/setup.ts",

@@ -48,6 +48,7 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
     "@stowage/image": true,
     "@stowage/layout": true,
     "@stowage/registry": true,
+    "@stowage/nix": ["nix-export.ts"],
     "@stowage/server": ["serve-process.ts"],
   },
 };

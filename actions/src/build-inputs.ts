@@ -7,7 +7,6 @@ import {
   type FileMapping,
   layerFor,
   parseFileList,
-  parseHealthcheck,
   parseMapping,
 } from "@stowage/image";
 import {
@@ -22,9 +21,9 @@ import {
   parseReference,
   systemError,
 } from "@stowage/layout";
+import { configInputs } from "./config-inputs.js";
 import { type Login, loginFor, readAccount } from "./credentials.js";
 import {
-  argv,
   atLeastOne,
   choice,
   flag,
@@ -32,7 +31,6 @@ import {
   leveledAnnotations,
   lines,
   names,
-  pairs,
   parsed,
   tagName,
   text,
@@ -153,7 +151,6 @@ function imageInputs(files: readonly string[]): BuildOptions {
     modes: flag("keep-modes", false) ? "exact" : "normal",
     xattrs: flag("keep-xattrs", false),
     ...ownerInput(),
-    author,
     ...configInputs(),
   };
 }
@@ -175,28 +172,4 @@ function listed(input: string): readonly string[] {
   } catch (error) {
     throw systemError(error, `cannot read ${path}`);
   }
-}
-
-/** What the image runs, and how. */
-function configInputs(): Partial<BuildOptions> {
-  return {
-    entrypoint: argv("entrypoint"),
-    cmd: argv("cmd"),
-    env: lines("env"),
-    workdir: text("workdir"),
-    user: text("user"),
-    labels: pairs("labels"),
-    exposedPorts: lines("expose"),
-    volumes: lines("volume"),
-    stopSignal: text("stop-signal"),
-    healthcheck: parsed("healthcheck", () =>
-      parseHealthcheck({
-        test: text("healthcheck")?.startsWith("[") === true ? [text("healthcheck") ?? ""] : lines("healthcheck"),
-        interval: text("health-interval"),
-        timeout: text("health-timeout"),
-        startPeriod: text("health-start-period"),
-        retries: text("health-retries"),
-      }),
-    ),
-  };
 }

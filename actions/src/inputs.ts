@@ -16,6 +16,7 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   created: "2026-01-31T12:00:00Z",
   directory: "cache",
   files: "dist:/app",
+  from: "store",
   name: "ghcr.io/OWNER/NAME:v1",
   parts: "|\n  oci:amd64:v1\n  oci:arm64:v1",
   platform: "linux/amd64",
@@ -27,6 +28,7 @@ const EXAMPLES: Readonly<Record<string, string>> = {
   tag: "v1",
   tags: "v1",
   target: "oci:out:v1",
+  to: "oci:out:v1",
 };
 
 /** The text of an input without blanks around it; undefined where the workflow does not give it. */

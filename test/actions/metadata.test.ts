@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { writeNixCache } from "./nix-cache.js";
 import { type ActionName, actionNames, actionsFolder, Job, metadataOf } from "./runner.js";
 
 const command = fileURLToPath(new URL("../../packages/cli/bin/stowage.js", import.meta.url));
@@ -17,6 +18,7 @@ const minimal: Record<ActionName, Record<string, string>> = {
   serve: { directory: "out" },
   load: { source: "oci:out:v1", into: "archive", archive: "image.tar", name: "acme/app:v1" },
   setup: {},
+  "nix-export": { from: "cache:nix", to: "oci:nixed:v1" },
 };
 
 /** The command that an action is, with the word before its options where it has one; setup is none. */
@@ -27,6 +29,7 @@ const commands: Partial<Record<ActionName, readonly string[]>> = {
   merge: ["index", "merge"],
   sync: ["sync"],
   serve: ["serve"],
+  "nix-export": ["nix", "export"],
 };
 
 /** The inputs that are not options of the command line, and the options that are no inputs. */
@@ -39,6 +42,7 @@ const onlyInput: Partial<Record<ActionName, readonly string[]>> = {
   merge: [...account, ...common, "annotations", "descriptor-annotations"],
   sync: [...account, ...common, "gc", "required"],
   serve: common,
+  "nix-export": [...account, ...common, "annotations", "labels"],
 };
 const onlyOption: Partial<Record<ActionName, readonly string[]>> = {
   build: ["annotation", "dst-creds", "label", "src-creds"],
@@ -63,6 +67,7 @@ const onlyOption: Partial<Record<ActionName, readonly string[]>> = {
   ],
   merge: ["annotation", "descriptor-annotation"],
   sync: ["chunk-size", "upload"],
+  "nix-export": ["annotation", "creds", "label"],
   serve: ["auth", "delete-blobs", "embed-referrers", "fault", "log", "sparse", "tls-cert", "tls-key", "tokens"],
 };
 /** What is about the command line itself, about how a layout lies on its disk, or about networks that a job does not see. */
@@ -77,6 +82,7 @@ describe.each(actionNames)("%s", (action) => {
   beforeAll(async () => {
     job = await Job.start();
     await job.write("app/hello.txt", "hello\n");
+    await writeNixCache(job);
     if (action !== "build" && action !== "setup")
       expect(await job.step("build", { inputs: minimal.build })).toMatchObject({ code: 0 });
   });

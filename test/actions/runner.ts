@@ -19,7 +19,17 @@ export interface ActionMetadata {
   readonly runs: { readonly using: string; readonly main: string; readonly post?: string };
 }
 
-export const actionNames = ["build", "attach", "publish", "merge", "sync", "serve", "load", "setup"] as const;
+export const actionNames = [
+  "build",
+  "attach",
+  "publish",
+  "merge",
+  "sync",
+  "serve",
+  "load",
+  "setup",
+  "nix-export",
+] as const;
 export type ActionName = (typeof actionNames)[number];
 
 export function metadataOf(action: ActionName): ActionMetadata {

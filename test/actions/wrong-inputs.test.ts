@@ -13,6 +13,7 @@ const right: Record<ActionName, Record<string, string>> = {
   serve: { directory: "out" },
   load: { source: "oci:out:v1", into: "archive", archive: "image.tar", name: "acme/app:v1" },
   setup: {},
+  "nix-export": { from: "cache:nix", to: "oci:o:v1" },
 };
 
 const injections = [
@@ -52,7 +53,7 @@ const unparsable: readonly (readonly [ActionName, string, string, RegExp])[] = [
   ["build", "trust-realm", "https://x/token", /registry\.local:5000/],
   ["build", "ca-file", "missing.pem", /PEM/],
   ["build", "labels", "a=b\nnext line", /"next line" is not KEY=VALUE\n.*line of its own/],
-  ["build", "annotations", "a=b\nnext line", /"next line".*KEY=VALUE\nFor example annotations: org/],
+  ["build", "annotations", "a=b\nnext line", /"next line".*KEY=VALUE\nBefore the key/],
   ["build", "files", ":/x", /SRC:DEST/],
   ["build", "cmd", "[1]", /not a JSON array of strings/],
   ["build", "owner", "root", /UID:GID/],
@@ -88,6 +89,12 @@ const unparsable: readonly (readonly [ActionName, string, string, RegExp])[] = [
   ["load", "archive", "", /archive: image\.tar/],
   ["load", "cluster", "-rf; x", /lower-case/],
   ["load", "referrers", "some", /none of none, all/],
+  ["nix-export", "from", "nowhere:x", /store, cache:DIR/],
+  ["nix-export", "from", "store", /^input roots: .*\n.*result/],
+  ["nix-export", "to", "docker-archive:x.tar", /^input to: .*\n.*oci:out/],
+  ["nix-export", "layering", "none", /none of popularity, size/],
+  ["nix-export", "max-layers", "0", /1 to 9999/],
+  ["nix-export", "trusted-key", "x", /^input trusted-key: /],
   ["setup", "version", "latest", /version: \d+\.\d+\.\d+/],
   ["setup", "url", "file:///etc/passwd", /http/],
   ["setup", "checksum", "abc", /64 hexadecimal/],
@@ -112,6 +119,8 @@ const outside: readonly (readonly [ActionName, string, (path: string) => string]
   ["serve", "directory", (path) => path],
   ["load", "source", (path) => `oci:${path}:v1`],
   ["load", "archive", (path) => path],
+  ["nix-export", "from", (path) => `graph:${path}`],
+  ["nix-export", "to", (path) => `oci:${path}:v1`],
 ];
 
 describe.each(runtimes)("a wrong input under $title", ({ node }) => {
