@@ -20,7 +20,7 @@ const options = benchOptions({
 await bench(options, async function* () {
   const directory = scratch();
   const [layers, referrers] = [Number(options.layers), Number(options.referrers)];
-  const registry = await startOlareg();
+  const { host: registry } = await startOlareg();
   const far = await link(registry, Number(options.trip) / 2);
   const env = toolEnvironment(directory);
   const words = `${layers} layers, ${options.trip} ms round trip`;

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { findTool, launch, scratch } from "./measure.js";
+import { findTool, launch, scratch, stowage } from "./measure.js";
 
 async function freePort() {
   const server = createServer();
@@ -26,7 +26,7 @@ async function whenUp(host) {
   throw new Error(`nothing answers at ${host}`);
 }
 
-/** Docker's own registry. */
+/** Docker's own registry: `{ host, pid }`. */
 export async function startDockerRegistry() {
   const directory = scratch();
   const host = `127.0.0.1:${await freePort()}`;
@@ -39,17 +39,42 @@ storage: {filesystem: {rootdirectory: ${join(directory, "data")}}, delete: {enab
 http: {addr: "${host}"}
 `,
   );
-  launch(findTool("docker-registry"), ["serve", config]);
-  return whenUp(host);
+  const { pid } = launch(findTool("docker-registry"), ["serve", config]);
+  return { host: await whenUp(host), pid };
 }
 
-/** olareg, which has the referrers API. */
+/** olareg, which has the referrers API: `{ host, pid }`. */
 export async function startOlareg() {
   const port = await freePort();
   const directory = join(scratch(), "data");
   mkdirSync(directory);
-  launch(findTool("olareg"), ["serve", "--addr", "127.0.0.1", "--port", String(port), "--dir", directory]);
-  return whenUp(`127.0.0.1:${port}`);
+  const place = ["--addr", "127.0.0.1", "--port", String(port), "--dir", directory];
+  const { pid } = launch(findTool("olareg"), ["serve", ...place]);
+  return { host: await whenUp(`127.0.0.1:${port}`), pid };
+}
+
+/** `stowage serve` with a directory of layouts: `{ host, pid }`. */
+export async function startStowage() {
+  const host = `127.0.0.1:${await freePort()}`;
+  const [program, ...args] = stowage;
+  const { pid } = launch(program, [...args, "serve", join(scratch(), "data"), "--listen", host]);
+  return { host: await whenUp(host), pid };
+}
+
+/** zot: `{ host, pid }`. Where there is no zot 2, an old one. */
+export async function startZot() {
+  const [address, port] = ["127.0.0.1", String(await freePort())];
+  const directory = scratch();
+  const found = findTool("zot");
+  const config = {
+    distSpecVersion: found === undefined ? "1.0.1-dev" : "1.1.1",
+    storage: { rootDirectory: join(directory, "data"), dedupe: false },
+    http: { address, port },
+    log: { level: "error" },
+  };
+  writeFileSync(join(directory, "zot.json"), JSON.stringify(config));
+  const { pid } = launch(found ?? findTool("zot-1.4.3"), ["serve", join(directory, "zot.json")], { cwd: directory });
+  return { host: await whenUp(`${address}:${port}`), pid };
 }
 
 /**

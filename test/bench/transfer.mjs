@@ -24,7 +24,7 @@ await bench(options, async function* () {
   const image = join(directory, "image");
   await makeImage(image, { layers: Number(options.layers), bytes: Number(options.mebibytes) << 20 });
   const size = `${options.layers} layers of ${options.mebibytes} MiB`;
-  const registry = await startDockerRegistry();
+  const { host: registry } = await startDockerRegistry();
   const counter = await link(registry);
   const all = tools({ hosts: [registry, counter.host], env });
   const pulled = (name) => join(directory, `${name}-pulled`);

@@ -9,11 +9,12 @@
  * and the ratios to umoci. Build first: tsc -b. What is not installed is left out.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { makeTree } from "./files.js";
 
 const { values } = parseArgs({
   options: { runs: { type: "string", default: "5" }, tar: { type: "string" }, json: { type: "string" } },
@@ -38,24 +39,6 @@ sys.exit(code)`;
   if (status !== 0) return { failed: String(stderr).trim().split("\n").at(-1) };
   const [cpu, memory] = String(stdout).trim().split("\n").at(-1).split(" ").map(Number);
   return { wall: performance.now() - start, cpu: cpu * 1000, memory: memory / 1024 };
-}
-
-/** Files of 1 to 40 kB with bytes that compress about as well as programs do. */
-function makeTree(directory) {
-  let state = 1;
-  const block = Buffer.alloc(65_536);
-  for (let at = 0; at < block.length; at++) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    block[at] = (state >>> 24) % 3 === 0 ? state >>> 16 : 101;
-  }
-  for (let at = 0; at < 30_000; at++) {
-    const parent = join(directory, String(at % 100), String(at % 1000));
-    if (at < 1000) mkdirSync(parent, { recursive: true });
-    writeFileSync(
-      join(parent, `file-${at}`),
-      block.subarray(at % 25_000, (at % 25_000) + 1000 + ((at * 7919) % 19_000)),
-    );
-  }
 }
 
 try {

@@ -107,6 +107,7 @@ describe("export --since", () => {
       ["export", "oci:out:v2", "x.tar", "--since", "oci:out:v1", "--format", "docker"],
       ["export", "oci:out:v2", "x.tar", "--since", "none.json"],
       ["copy", "oci:out:v2", "oci:x", "--have", "v1.tar.receipt.json"],
+      ["copy", "oci:out:v2", "docker-archive:x.tar", "--since", "oci:out:v1"],
       ["export", "oci:out:v2", "-", "--max-part", "1GB"],
       ["export", "oci:out:v2", "x.tar.gz", "--max-part", "1GB"],
       ["export", "oci:out:v2", "x.tar", "--max-part", "some"],

@@ -9,7 +9,7 @@ describe("stowage --help", () => {
   it("names every command, and ends well", () => {
     expect(help.code).toBe(0);
     expect(names).toEqual(
-      "build attach copy export import publish sync index mutate list inspect tree tag untag unpack cat ls-files diff check-base verify du gc repair reconcile convert probe serve nix login logout completion".split(
+      "build attach copy export import publish sync index mutate disjoint list inspect tree tag untag unpack cat ls-files diff check-base verify du gc repair reconcile convert probe serve nix login logout completion".split(
         " ",
       ),
     );
@@ -33,6 +33,7 @@ describe("stowage --help", () => {
   it.each([
     ["index", "create merge add remove list"],
     ["nix", "export import cache diff"],
+    ["disjoint", "annotate verify gc"],
   ])("%s --help names its commands, each with a page of its own", async (group, commands) => {
     const page = await stowage([group, "--help"]);
     expect(

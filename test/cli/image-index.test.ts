@@ -83,6 +83,27 @@ describe("stowage index", () => {
     expect((await stowage(["verify", "oci:changed"], { cwd })).code).toBe(0);
   });
 
+  it("loses none of eight additions to one index at one time", async () => {
+    const platforms8 = ["386", "ppc64le", "s390x", "mips64le", "loong64", "riscv64", "arm64", "arm"];
+    const all = await stowageJson<{ images: { descriptor: Descriptor }[] }>(
+      ["build", "app:/app", "-t", "oci:eight:v1", "--platform", platforms8.map((name) => `linux/${name}`).join(",")],
+      { cwd },
+    );
+    await stowageJson(["index", "create", "oci:amd64:v1", "-t", "oci:many:v1"], { cwd });
+    const runs = await Promise.all(
+      all.images.map(({ descriptor }) =>
+        stowage(["index", "add", "oci:many:v1", `oci:eight@${descriptor.digest}`], { cwd }),
+      ),
+    );
+    expect(runs.map(({ code, stderr }) => [code, stderr])).toEqual(runs.map(() => [0, ""]));
+    expect((await stowageJson<Listed>(["index", "list", "oci:many:v1"], { cwd })).manifests).toHaveLength(9);
+    const removed = await Promise.all(
+      ["386", "s390x", "arm64"].map((name) => stowage(["index", "remove", "oci:many:v1", `linux/${name}`], { cwd })),
+    );
+    expect(removed.map(({ code }) => code)).toEqual([0, 0, 0]);
+    expect((await stowageJson<Listed>(["index", "list", "oci:many:v1"], { cwd })).manifests).toHaveLength(6);
+  });
+
   it("refuses a second image for a platform, names both, and leaves the tag where it was", async () => {
     writeFileSync(join(cwd, "app", "more.js"), "// more\n");
     await stowageJson(["build", "app:/app", "-t", "oci:fix:v1", "--platform", "linux/amd64"], { cwd });

@@ -1,5 +1,5 @@
 import { createHash, type Hash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { rename, truncate, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -34,6 +34,7 @@ let host: string;
 /** The SHA-256 of each blob that was pushed, as it arrived. */
 const arrived: string[] = [];
 let digest: Digest;
+let inParts: Digest;
 let notes: string;
 let env: Record<string, string>;
 
@@ -49,7 +50,9 @@ process.on("exit", () => appendFileSync(${JSON.stringify(notes)}, process.resour
 `,
   );
   env = { NODE_OPTIONS: `--max-old-space-size=${HEAP} --import=${pathToFileURL(hook).href}` };
-  await makeLayout(join(cwd, "large"));
+  const layout = await Layout.create(join(cwd, "large"));
+  digest = await addImage(layout, "v1", SIZE);
+  inParts = await addImage(layout, "v2", SIZE / 4);
   registry = createServer((request, response) => void answer(request, response));
   await new Promise<void>((resolve) => registry.listen(0, "127.0.0.1", resolve));
   host = `127.0.0.1:${(registry.address() as AddressInfo).port}`;
@@ -64,6 +67,14 @@ afterAll(async () => {
 const zeros = Buffer.alloc(1024 * 1024);
 const manifests = new Map<string, Buffer>();
 const uploads = new Map<string, { readonly hash: Hash; size: number }>();
+
+/** What the processes took at their peaks, in bytes, since this was asked last. */
+function peaks(): readonly number[] {
+  const found = readFileSync(notes, "utf8").trim().split("\n").map(Number);
+  writeFileSync(notes, "");
+  console.log(`peak memory: ${found.map((bytes) => `${Math.round(bytes / 2 ** 20)} MiB`).join(", ")}`);
+  return found;
+}
 
 /** A registry that hashes blobs instead of keeping them, and sends back as many zeros as it was sent. */
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -109,15 +120,15 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   else response.writeHead(404).end();
 }
 
-/** A layout with one image whose layer is a hole in a file, so that it takes no room. */
-async function makeLayout(path: string): Promise<void> {
-  const layout = await Layout.create(path);
-  await writeFile(join(path, "hole"), "");
-  await truncate(join(path, "hole"), SIZE);
+/** Adds an image whose layer is a hole in a file, so that it takes no room. Returns the digest of the layer. */
+async function addImage(layout: Layout, tag: string, size: number): Promise<Digest> {
+  const hole = join(layout.path, "hole");
+  await writeFile(hole, "");
+  await truncate(hole, size);
   const hash = createHash("sha256");
-  for (let at = 0; at < SIZE; at += zeros.byteLength) hash.update(zeros);
-  digest = parseDigest(`sha256:${hash.digest("hex")}`);
-  await rename(join(path, "hole"), layout.blobPath(digest));
+  for (let at = 0; at < size; at += zeros.byteLength) hash.update(zeros);
+  const layer = parseDigest(`sha256:${hash.digest("hex")}`);
+  await rename(hole, layout.blobPath(layer));
   await layout.push(contentOf(emptyBytes, emptyDescriptor));
   const manifest = await layout.write(
     [
@@ -126,12 +137,13 @@ async function makeLayout(path: string): Promise<void> {
         mediaType: mediaTypes.manifest,
         artifactType: "application/example",
         config: emptyDescriptor,
-        layers: [{ mediaType: mediaTypes.layer, digest, size: SIZE }],
+        layers: [{ mediaType: mediaTypes.layer, digest: layer, size }],
       }),
     ],
     mediaTypes.manifest,
   );
-  await layout.tag("v1", manifest);
+  await layout.tag(tag, manifest);
+  return layer;
 }
 
 it("a blob seventeen times as large as the heap is pushed whole and in chunks, and pulled, in processes of less than 150 MiB", async () => {
@@ -143,10 +155,21 @@ it("a blob seventeen times as large as the heap is pushed whole and in chunks, a
     await stowageJson<{ bytes: number }>(["pull", to("whole"), "oci:back:v1"], { cwd, env }),
   ];
   for (const { bytes } of reports) expect(bytes).toBeGreaterThan(SIZE);
-  const peaks = readFileSync(notes, "utf8").trim().split("\n").map(Number);
-  console.log(`peak memory: ${peaks.map((bytes) => `${Math.round(bytes / 2 ** 20)} MiB`).join(", ")}`);
-  expect(peaks).toHaveLength(3);
-  expect(peaks.filter((bytes) => bytes >= MAXIMUM_MEMORY)).toEqual([]);
+  const taken = peaks();
+  expect(taken).toHaveLength(3);
+  expect(taken.filter((bytes) => bytes >= MAXIMUM_MEMORY)).toEqual([]);
   expect(arrived.filter((one) => one === digest)).toHaveLength(2);
   await expect((await Layout.open(join(cwd, "back"))).size(digest)).resolves.toBe(SIZE);
+}, 240_000);
+
+it("one four times as large as the heap is written into parts that are smaller than it, and read from them", async () => {
+  const parts = ["export", "oci:large:v2", "parts.tar", "--max-part", "150MB"];
+  const { parts: written } = await stowageJson<{ parts: { path: string }[] }>(parts, { cwd, env });
+  expect(written.map(({ path }) => path)).toEqual(["parts.part-1-of-2.tar", "parts.part-2-of-2.tar"]);
+  for (const { path } of written) expect(statSync(join(cwd, path)).size).toBeLessThanOrEqual(150e6);
+  await stowageJson(["import", "parts.part-1-of-2.tar", "oci:whole"], { cwd, env });
+  const taken = peaks();
+  expect(taken).toHaveLength(2);
+  expect(taken.filter((bytes) => bytes >= MAXIMUM_MEMORY)).toEqual([]);
+  await expect((await Layout.open(join(cwd, "whole"))).size(inParts)).resolves.toBe(SIZE / 4);
 }, 240_000);

@@ -73,6 +73,16 @@ describe("the README", () => {
     expect(outputs[3]).toMatch(/^sha256:[0-9a-f]{64}\n$/);
   });
 
+  it("has commands for disjoint layers, which work in this order", async () => {
+    for (const line of (blocks("sh")[3] as string).trim().split("\n")) {
+      const [name, ...args] = line.split(" ");
+      expect(name).toBe("stowage");
+      const run = await stowage(args, { cwd: directory.path });
+      // That a referrer stays with the old digest is told on stderr.
+      expect(run).toMatchObject({ code: 0 });
+    }
+  });
+
   it("has a library example that runs", () => {
     const code = (blocks("ts")[0] as string)
       .replaceAll("localhost:5000", served.host)

@@ -55,12 +55,17 @@ export interface Served {
 }
 
 /** Starts `stowage serve` with these arguments and waits until it listens. */
-export async function startServe(args: readonly string[], options: RunOptions = {}): Promise<Served> {
-  const child = start(["serve", ...args, "--json"], options);
+export function startServe(args: readonly string[], options: RunOptions = {}): Promise<Served> {
+  return startListening(["serve", ...args], options);
+}
+
+/** Starts a command that listens until it is interrupted, and waits until it does. */
+export async function startListening(args: readonly string[], options: RunOptions = {}): Promise<Served> {
+  const child = start([...args, "--json"], options);
   const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
   const line = await new Promise<string>((resolve, reject) => {
     child.stdout?.setEncoding("utf8").once("data", resolve);
-    void ended.then((code) => reject(new Error(`stowage serve ended with ${code}`)));
+    void ended.then((code) => reject(new Error(`stowage ${args.join(" ")} ended with ${code}`)));
   });
   const { host, port } = JSON.parse(line) as { host: string; port: number };
   return {

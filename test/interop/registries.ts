@@ -120,13 +120,17 @@ export async function freePort(): Promise<number> {
 export interface WatchedRegistry extends PeerRegistry {
   /** `METHOD path`, in order. */
   readonly requests: readonly string[];
+  /** The Range of each request that has one. */
+  readonly ranges: readonly string[];
 }
 
 /** Passes everything on to the registry, both ways, unchanged. */
 export async function watch(registry: PeerRegistry): Promise<WatchedRegistry> {
   const requests: string[] = [];
+  const ranges: string[] = [];
   const server = createServer((request, response) => {
     requests.push(`${request.method} ${request.url}`);
+    if (request.headers.range !== undefined) ranges.push(request.headers.range);
     const [host, port] = registry.host.split(":");
     const { method, url: path, headers } = request;
     const onward = forward({ host, port, method, path, headers }, (answer: IncomingMessage) => {
@@ -141,7 +145,7 @@ export async function watch(registry: PeerRegistry): Promise<WatchedRegistry> {
     server.closeAllConnections();
     server.close();
   });
-  return { ...registry, host: `127.0.0.1:${(server.address() as AddressInfo).port}`, requests };
+  return { ...registry, host: `127.0.0.1:${(server.address() as AddressInfo).port}`, requests, ranges };
 }
 
 const closing: (() => void)[] = [];

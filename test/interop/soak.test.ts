@@ -9,7 +9,7 @@ import { type Served, startServe, stowage } from "../cli/stowage.js";
 import { scratch } from "./peers.js";
 
 /** How long the clients go on, in seconds. A short while proves that they work together; minutes prove that memory stays flat. */
-const SECONDS = Number(process.env.STOWAGE_SOAK ?? 15);
+const SECONDS = Number(process.env.STOWAGE_SOAK ?? 12);
 const CLIENTS = 8;
 const REPOSITORIES = ["soak/one", "soak/two"];
 const TAGS = ["a", "b", "c", "d"];

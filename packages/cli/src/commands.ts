@@ -18,6 +18,7 @@ export const commands: readonly LazyCommand[] = [
   { names: ["sync"], load: async () => (await import("./commands/sync.js")).syncCommand },
   { names: ["index"], load: async () => (await import("./commands/image-index.js")).indexCommand },
   { names: ["mutate"], load: async () => (await import("./commands/mutate.js")).mutateCommand },
+  { names: ["disjoint"], load: async () => (await import("./commands/disjoint.js")).disjointCommand },
   { names: ["list", "ls"], load: async () => (await import("./commands/list.js")).listCommand },
   { names: ["inspect"], load: async () => (await import("./commands/inspect.js")).inspectCommand },
   { names: ["tree"], load: async () => (await import("./commands/tree.js")).treeCommand },

@@ -20,6 +20,7 @@ import {
   withSource,
 } from "@stowage/registry";
 import type { Argv } from "yargs";
+import { packed, packingOf } from "./archive-options.js";
 import {
   type ClientArguments,
   type CredentialChoice,
@@ -69,7 +70,7 @@ export function withRegistryOptions<T>(
 
 /** How locations are opened: with one registry client, so that a copy from a registry to itself can mount. */
 export function openOptions(args: RegistryArguments, signal: AbortSignal, more: ClientOptions = {}): OpenOptions {
-  return { signal, client: clientFor(args, "creds", more), layout: layoutOptions(args) };
+  return { signal, client: clientFor(args, "creds", more), ...fileOptions(args, signal) };
 }
 
 /** How the locations of a command with a source and a target are opened: with one client, unless one of them has credentials of its own. */
@@ -81,7 +82,7 @@ export function openBoth(
   const open = (option: CredentialOption): OpenOptions => ({
     signal,
     client: clientFor(args, option, more),
-    layout: layoutOptions(args),
+    ...fileOptions(args, signal),
   });
   if (args["src-creds"] !== undefined || args["dst-creds"] !== undefined) {
     checkOneReadsPassword(args);
@@ -98,6 +99,11 @@ export function checkTargetCredentials(args: RegistryArguments, targets: readonl
   throw new UsageError(`--dst-creds is for one registry, not for ${[...hosts].join(" and ")}`, {
     hint: "Log in to them with stowage login.",
   });
+}
+
+/** How layouts are opened, and archives stored: as their names say. */
+function fileOptions(args: RegistryArguments, signal: AbortSignal): Pick<OpenOptions, "layout" | "archive"> {
+  return { layout: layoutOptions(args), archive: (path) => packed(packingOf(path), signal) };
 }
 
 function layoutOptions(args: RegistryArguments): LayoutOptions {

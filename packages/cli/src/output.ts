@@ -1,5 +1,5 @@
 import { Writable } from "node:stream";
-import type { Location } from "@stowage/layout";
+import { type Descriptor, type Location, PORTABLE_MANIFEST_SIZE } from "@stowage/layout";
 import type { Context } from "./command.js";
 import { noticesOf } from "./notices.js";
 
@@ -28,6 +28,12 @@ export function printLines(context: Context, lines: readonly string[]): void {
 /** A warning or a hint, on stderr. */
 export function note(context: Pick<Context, "err">, text: string): void {
   context.err.write(`stowage: ${visible(text)}\n`);
+}
+
+/** Says of a manifest, before anything is sent, that a registry may not take it. */
+export function warnOfSize(context: Pick<Context, "err">, { digest, size }: Descriptor): void {
+  if (size > PORTABLE_MANIFEST_SIZE)
+    note(context, `the manifest ${digest} has ${formatSize(size)}; registries rarely take more than 4 MiB`);
 }
 
 /** Columns padded to the same width, the last one as it is; no trailing blanks. */

@@ -2,18 +2,23 @@ import { parseAnnotationFilter, type ReferrerFilter } from "@stowage/layout";
 import type { Argv } from "yargs";
 import { parsed, UsageError } from "./command.js";
 
-/** The options of every command that has to do with referrers. */
-export interface ReferrerArguments {
+/** The options that choose among referrers. */
+export interface ReferrerFilterArguments {
   readonly "artifact-type": string[] | undefined;
   readonly "annotation-filter": string[] | undefined;
   readonly latest: boolean;
   readonly depth: string | undefined;
+}
+
+/** The options of every command that has to do with referrers. */
+export interface ReferrerArguments extends ReferrerFilterArguments {
   readonly "referrers-from": string | undefined;
 }
 
-/** Adds the options of {@link ReferrerArguments}. */
-export function withReferrerOptions<T>(yargs: Argv<T>): Argv<T & ReferrerArguments> {
-  const group = "Which referrers:";
+const group = "Which referrers:";
+
+/** Adds the options of {@link ReferrerFilterArguments}. */
+export function withReferrerFilter<T>(yargs: Argv<T>): Argv<T & ReferrerFilterArguments> {
   return yargs
     .option("artifact-type", {
       type: "string",
@@ -40,13 +45,17 @@ export function withReferrerOptions<T>(yargs: Argv<T>): Argv<T & ReferrerArgumen
       requiresArg: true,
       group,
       describe: "How many levels of referrers: 1 for none of referrers [default: all]",
-    })
-    .option("referrers-from", {
-      type: "string",
-      requiresArg: true,
-      group,
-      describe: "Also those that this LOCATION has, another repository or a layout",
-    }) as Argv<T & ReferrerArguments>;
+    }) as Argv<T & ReferrerFilterArguments>;
+}
+
+/** Adds the options of {@link ReferrerArguments}. */
+export function withReferrerOptions<T>(yargs: Argv<T>): Argv<T & ReferrerArguments> {
+  return withReferrerFilter(yargs).option("referrers-from", {
+    type: "string",
+    requiresArg: true,
+    group,
+    describe: "Also those that this LOCATION has, another repository or a layout",
+  }) as Argv<T & ReferrerArguments>;
 }
 
 /** Adds `--referrers-to`. */
@@ -54,13 +63,13 @@ export function withReferrersTarget<T>(yargs: Argv<T>): Argv<T & { readonly "ref
   return yargs.option("referrers-to", {
     type: "string",
     requiresArg: true,
-    group: "Which referrers:",
+    group,
     describe: "Put referrers into this LOCATION, another repository or a layout, not beside the image",
   }) as Argv<T & { readonly "referrers-to": string | undefined }>;
 }
 
 /** Which referrers the options ask for, undefined for all. */
-export function referrerFilter(args: ReferrerArguments): ReferrerFilter | undefined {
+export function referrerFilter(args: ReferrerFilterArguments): ReferrerFilter | undefined {
   const { latest, depth: text } = args;
   const artifactTypes = args["artifact-type"];
   const annotations = args["annotation-filter"]?.map((one) => parsed(() => parseAnnotationFilter(one)));
@@ -73,7 +82,7 @@ export function referrerFilter(args: ReferrerArguments): ReferrerFilter | undefi
 
 /** What `--referrers` and the filter say together, for a command that copies. */
 export function referrersChoice(
-  args: ReferrerArguments & { readonly referrers: "all" | "none" | undefined },
+  args: ReferrerFilterArguments & { readonly referrers: "all" | "none" | undefined },
   otherwise: "all" | "none",
 ): "all" | "none" | ReferrerFilter {
   const filter = referrerFilter(args);

@@ -1,6 +1,7 @@
 import { type IdRange, type LayerLimits, type Owners, parseIdRange } from "@stowage/image";
 import type { Argv } from "yargs";
 import { parsed, UsageError } from "./command.js";
+import { platformArgument } from "./locations.js";
 import { countArgument, sizeArgument } from "./quantities.js";
 
 /** The options of every command that decompresses layers: where a bomb begins. */
@@ -30,6 +31,16 @@ export function limitArguments(args: LimitArguments): LayerLimits & { readonly e
     size: sizeArgument("max-size", args["max-size"]),
     ratio: countArgument("max-ratio", args["max-ratio"]),
     entries: countArgument("max-entries", args["max-entries"]),
+  };
+}
+
+/** Reads `--platform` and the options of {@link LimitArguments} for a command that looks into an image and writes nothing. */
+export function lookArguments(args: LimitArguments & { readonly platform: string | undefined }, signal: AbortSignal) {
+  return {
+    ...limitArguments(args),
+    platform: platformArgument(args.platform),
+    signal,
+    allowDuplicates: true,
   };
 }
 

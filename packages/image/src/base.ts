@@ -13,9 +13,9 @@ export interface BaseImage {
 /** A base image that was found and read. */
 export type ReadBase = Image;
 
-/** Finds and reads the base image, as {@link readImage} does. */
+/** Finds and reads the base image for exactly the wanted platform, as {@link readImage} does. */
 export function readBase(base: BaseImage, wanted: Platform | undefined, options: Abortable = {}): Promise<ReadBase> {
-  return readImage(base.source, base.reference, wanted, { ...options, role: "base image" });
+  return readImage(base.source, base.reference, wanted, { ...options, role: "base image", exact: true });
 }
 
 /**

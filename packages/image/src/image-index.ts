@@ -11,6 +11,7 @@ import {
   formatPlatform,
   type ImageIndex,
   isIndexType,
+  isOciError,
   MemoryStore,
   matchesPlatform,
   mediaTypes,
@@ -135,6 +136,33 @@ export async function removeFromIndex(
     [{ entry: index.descriptor, part: index }],
     { ...options, before: index.descriptor },
   );
+}
+
+/** How often a change of an index starts anew. Whenever it does, another change has succeeded. */
+const MAXIMUM_ATTEMPTS = 1000;
+
+/**
+ * Makes a change to what a reference stands for, anew wherever somebody else has changed it meanwhile: none of many changes at
+ * one time is lost. `change` must hand the digest of what it was given on as {@link CopyOptions.expected}. A registry knows no
+ * such condition: with `recheck` the reference is read again afterwards, and what was overwritten is changed once more, so the
+ * change must be one that may be made twice.
+ */
+export async function whileOthersChange<T extends { readonly descriptor: Descriptor }>(
+  resolve: () => Promise<Descriptor>,
+  change: (root: Descriptor) => Promise<T>,
+  recheck = false,
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const before = await resolve();
+    try {
+      const result = await change(before);
+      if (!recheck || attempt >= MAXIMUM_ATTEMPTS) return result;
+      if ((await resolve()).digest === result.descriptor.digest) return result;
+    } catch (error) {
+      if (!isOciError(error, "CONFLICT") || attempt >= MAXIMUM_ATTEMPTS) throw error;
+      if ((await resolve()).digest === before.digest) throw error;
+    }
+  }
 }
 
 async function compose(

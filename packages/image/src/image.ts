@@ -11,6 +11,7 @@ import {
   type Platform,
   readBytes,
   readManifest,
+  runnablePlatforms,
   type Source,
   selectPlatform,
 } from "@stowage/layout";
@@ -27,14 +28,15 @@ export interface Image {
 
 /**
  * Finds the image for the wanted platform and reads its configuration; without a wanted platform an index gives the image
- * for Linux on this machine's processor. Fails with `NOT_FOUND` where there is no such image, with `INVALID` where it is an
+ * for Linux on this machine's processor. A lower variant of the wanted platform is taken where the platform itself is not there, unless it
+ * must be `exact`. Fails with `NOT_FOUND` where there is no such image, with `INVALID` where it is an
  * artifact or where its layers and diff_ids do not match up; `role`, such as `base image`, names it in the message.
  */
 export async function readImage(
   source: Source,
   reference: string | Descriptor,
   wanted: Platform | undefined,
-  options: Abortable & { readonly role?: string } = {},
+  options: Abortable & { readonly role?: string; readonly exact?: boolean } = {},
 ): Promise<Image> {
   const root = typeof reference === "string" ? await source.resolve(reference, options) : reference;
   const isIndex = isIndexType(root.mediaType);
@@ -51,10 +53,11 @@ export async function readImage(
     await readBytes(source, manifest.config, { signal: options.signal }),
     `the config ${manifest.config.digest} of ${where}`,
   );
-  if (wanted !== undefined && !matchesPlatform(platformOf(config), wanted)) {
+  const runnable = wanted === undefined || options.exact === true ? [wanted] : runnablePlatforms(wanted);
+  if (!runnable.some((one) => one === undefined || matchesPlatform(platformOf(config), one))) {
     throw new OciError(
       "NOT_FOUND",
-      `${where} is for ${formatPlatform(platformOf(config))}, not for ${formatPlatform(wanted)}`,
+      `${where} is for ${formatPlatform(platformOf(config))}, not for ${formatPlatform(wanted as Platform)}`,
     );
   }
   if (config.rootfs.diff_ids.length !== manifest.layers.length) {

@@ -41,6 +41,46 @@ export {
   type IndexDiff,
   type LayerChange,
 } from "./diff/diff.js";
+export {
+  type AnnotateDisjointOptions,
+  type AnnotateReport,
+  annotateDisjoint,
+  type DerivedImage,
+  deriveImage,
+} from "./disjoint/annotate.js";
+export { type BindMount, type BindPlan, PLAN_FILE } from "./disjoint/bind-plan.js";
+export {
+  type Declaration,
+  DISJOINT_VERSION,
+  type DisjointMember,
+  declarationAnnotations,
+  readDeclaration,
+} from "./disjoint/declaration.js";
+export type { Derivation, DerivedLayer, DeriveOptions } from "./disjoint/derive.js";
+export type { LayerProfile, ProfileCheck, ProfiledLayer } from "./disjoint/layer-profile.js";
+export { type CollectStoreOptions, collectStore, type StoreReport } from "./disjoint/layer-store.js";
+export { OwnedPaths, type Owner } from "./disjoint/owned-paths.js";
+export type { PlacedFiles } from "./disjoint/place-layer.js";
+export {
+  type DisjointMode,
+  disjointModes,
+  type UnpackDisjointOptions,
+  type UnpackDisjointResult,
+  unpackDisjoint,
+} from "./disjoint/unpack-disjoint.js";
+export {
+  type DisjointReport,
+  type ReportedLayer,
+  type VerifyDisjointOptions,
+  verifyDisjoint,
+} from "./disjoint/verify.js";
+export {
+  type DisjointRule,
+  formatViolation,
+  type LayerName,
+  type Report,
+  type Violation,
+} from "./disjoint/violation.js";
 export { type FileTreeOptions, fileTree } from "./file-tree.js";
 export { type CatOptions, cat } from "./files/cat.js";
 export type { ImageFile } from "./files/image-file.js";
@@ -58,6 +98,7 @@ export {
   type IndexReport,
   mergeIndexes,
   removeFromIndex,
+  whileOthersChange,
 } from "./image-index.js";
 export type { IndexPart } from "./index-entries.js";
 export { type LayerOptions, writeLayer } from "./layer.js";

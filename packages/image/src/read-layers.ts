@@ -60,8 +60,11 @@ export async function* readLayers(
   }
 }
 
-/** Counts the bytes of all layers: one small layer may stand in an image thousands of times. */
-function counter(options: ReadLayersOptions): (bytes: Bytes) => AsyncGenerator<Uint8Array, void, undefined> {
+/**
+ * Counts the bytes of all layers that pass through it: one small layer may stand in an image thousands of times. Fails with
+ * `LIMIT` where they come to more than `options.size`.
+ */
+export function counter(options: ReadLayersOptions): (bytes: Bytes) => AsyncGenerator<Uint8Array, void, undefined> {
   const most = options.size ?? MAXIMUM_IMAGE_SIZE;
   let size = 0;
   return async function* (bytes) {

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -19,7 +20,7 @@ import { type BuildResult, build } from "../src/build.js";
 import type { BuildEvent, BuildOptions } from "../src/build-image.js";
 import { type ImageConfig, parseConfig } from "../src/config.js";
 import { writeTar } from "../src/tar.js";
-import { all, bundle, run, temporaryDirectory, writeFiles } from "./support.js";
+import { all, bundle, run, sampleBytes, temporaryDirectory, writeFiles } from "./support.js";
 
 const amd64: Platform = { os: "linux", architecture: "amd64" };
 const arm64: Platform = { os: "linux", architecture: "arm64" };
@@ -395,4 +396,32 @@ describe("the digest of an image", () => {
     }
     expect([...digests]).toEqual(["sha256:56f78df8372c0f76fd2557acab0fb720142b0e8dd799be457bb8de90e846dc3d\n"]);
   });
+
+  it("does not depend on the number of processors or the version of Node, nor on what the layout has seen", async () => {
+    const root = await temporaryDirectory();
+    const program = `
+      import { Layout } from "@stowage/layout";
+      import { build } from "@stowage/image";
+      const layout = await Layout.create(process.argv[3] as string);
+      const options = { cwd: process.argv[2] as string, files: [".:/"], platform: { os: "linux", architecture: "amd64" } };
+      for (const level of [undefined, 1, undefined]) console.log((await build(layout, { ...options, level })).descriptor.digest);
+    `;
+    const file = await bundle(join(root, "dist"), program, { worker: true });
+    const context = join(root, "context");
+    // Several blocks, so that several threads have something to do.
+    await writeFiles(context, { large: sampleBytes(4_500_000), small: "small" });
+    const nodes = [process.execPath, ...(process.env.STOWAGE_NODE24 ? [process.env.STOWAGE_NODE24] : [])];
+    const commands = nodes.flatMap((node) => [[node], ...(hasTaskset() ? [["taskset", "--cpu-list", "0", node]] : [])]);
+    const outputs = new Set<string>();
+    for (const [at, [command = "", ...args]] of commands.entries())
+      outputs.add(await run(command, [...args, file, context, join(root, `layout-${at}`)]));
+    const digest = "sha256:be12eccae49cf6db0d8fb116dcdbb31320d8e02c38f02df35e597d6619f1251c";
+    const fast = "sha256:8e4a4e5285cf60d42d09e7cff446669c5b74e6be6046aedda7de39181973d1bc";
+    expect([...outputs]).toEqual([`${digest}\n${fast}\n${digest}\n`]);
+  });
 });
+
+/** Where it is not, the digest that stands in the test is still proof for the processors there are. */
+function hasTaskset(): boolean {
+  return spawnSync("taskset", ["--cpu-list", "0", "true"]).status === 0;
+}

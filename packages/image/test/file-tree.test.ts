@@ -2,13 +2,15 @@ import { execFileSync } from "node:child_process";
 import { chmod, link, mkdir, rm, symlink, truncate, utimes, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { isOciError } from "@stowage/layout";
+import { isOciError, MemoryStore, type Platform } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
 import { compareBytewise } from "../src/bytewise-order.js";
 import { type FileTreeOptions, fileTree } from "../src/file-tree.js";
-import { type FileMapping, parseMapping } from "../src/mapping.js";
+import { writeLayer } from "../src/layer.js";
+import { type FileMapping, mappingFor, parseFileList, parseMapping } from "../src/mapping.js";
 import { writeTar } from "../src/tar.js";
-import { all, temporaryDirectory, writeFiles } from "./support.js";
+import { readTar } from "../src/tar-reader.js";
+import { all, run, temporaryDirectory, writeFiles } from "./support.js";
 
 async function names(
   cwd: string,
@@ -110,6 +112,43 @@ describe("where files go", () => {
     for (const wrong of [":a", "a:", ""]) expect(() => parseMapping(wrong), wrong).toThrow(/SRC/);
   });
 
+  it("is read with a mode, an owner and a platform around it", () => {
+    expect(parseMapping("a:/b:0644")).toEqual({ source: "a", destination: "/b", mode: 0o644 });
+    expect(parseMapping("a:/b:4755:1000:4294967294")).toEqual({
+      source: "a",
+      destination: "/b",
+      mode: 0o4755,
+      uid: 1000,
+      gid: 4_294_967_294,
+    });
+    expect(parseMapping("a:b::7:8")).toEqual({ source: "a", destination: "b", uid: 7, gid: 8 });
+    expect(parseMapping("C:\\x:/y:644")).toEqual({ source: "C:\\x", destination: "/y", mode: 0o644 });
+    // What is no mode, and what has no destination before it, is a name.
+    expect(parseMapping("a:644")).toEqual({ source: "a", destination: "644" });
+    expect(parseMapping("a:b:888")).toEqual({ source: "a:b", destination: "888" });
+    expect(parseMapping("[linux/arm64]a:/b")).toEqual({
+      source: "a",
+      destination: "/b",
+      platform: { os: "linux", architecture: "arm64" },
+    });
+    expect(parseMapping("[ab]*.txt:/x")).toEqual({ source: "[ab]*.txt", destination: "/x" });
+    expect(() => parseMapping("a:b::4294967295:0")).toThrow(/no id/);
+  });
+
+  it("is read from a list, a line each, without comments and empty lines", () => {
+    expect(parseFileList("a:/x\r\n\n# no\n  \nb c\n")).toEqual(["a:/x", "b c"]);
+  });
+
+  it("is for a platform with its names, or not for it", () => {
+    const arm: Platform = { os: "linux", architecture: "arm", variant: "v7" };
+    expect(mappingFor("dist/{os}_{arch}{variant}/x:/lib/{platform}", arm)).toEqual({
+      source: "dist/linux_armv7/x",
+      destination: "/lib/linux/arm/v7",
+    });
+    expect(mappingFor("[linux/arm64]x", arm)).toBeUndefined();
+    expect(mappingFor("{a,b}/*", arm)).toEqual({ source: "{a,b}/*" });
+  });
+
   it("never leads out of the image", async () => {
     const root = await makeApp();
     for (const destination of ["..", "../x", "/a/../../b", "x/.."]) {
@@ -186,6 +225,80 @@ describe("the entries of a layer", () => {
     ]);
   });
 
+  it("have the mode and owner of their mapping, and directories may be searched by whoever may read", async () => {
+    const root = await temporaryDirectory();
+    await writeFiles(root, { "d/sub/f": "", "e/tmp/x": "", g: "" });
+    await symlink("f", join(root, "d/sub/l"));
+    const attributes = async (...mappings: string[]) =>
+      (await fileTree(mappings, { cwd: root, uid: 5, gid: 6 })).map(({ name, mode, uid, gid }) =>
+        [name, mode.toString(8), uid, gid].join(" "),
+      );
+    expect(await attributes("d:/o:0640:1000:1001", "e/tmp:/t:1777", "g:/g:4711", "g:/h::7:8")).toEqual([
+      "g 4711 5 6",
+      "h 644 7 8",
+      "o/ 750 1000 1001",
+      "o/sub/ 750 1000 1001",
+      "o/sub/f 640 1000 1001",
+      "o/sub/l 777 1000 1001",
+      "t/ 1777 5 6",
+      "t/x 1777 5 6",
+    ]);
+    // Parents that no mapping brings are nobody's; a mapping that says more wins, whatever the order.
+    const both = ["d/sub/ 755 5 6", "d/sub/f 600 9 9", "d/sub/l 777 5 6"];
+    expect((await attributes("d/sub/f:d/sub/f:600:9:9", "d")).slice(1)).toEqual(both);
+    expect((await attributes("d", "d/sub/f:d/sub/f:600:9:9")).slice(1)).toEqual(both);
+    await expect(attributes("g:/g:600", "g:/g:644")).rejects.toSatisfy((error) => isOciError(error, "CONFLICT"));
+  });
+
+  it("have extended attributes only where that is asked for, and never those of this system", async (context) => {
+    const root = await temporaryDirectory();
+    const name = "a b\\ä";
+    await writeFiles(root, { [name]: "x", plain: "" });
+    try {
+      for (const [key, value] of [
+        ["user.word", "word"],
+        ["user.note", "0sAP8K"],
+        ["user.overlay.opaque", "y"],
+      ])
+        await run("setfattr", ["--name", key as string, "--value", value as string, join(root, name)]);
+    } catch (error) {
+      console.log(`skipped: no extended attributes here: ${error}`);
+      return context.skip();
+    }
+    const [none] = await fileTree([".:/"], { cwd: root });
+    expect(none?.xattrs).toBeUndefined();
+    const [entry, plain] = await fileTree([".:/"], { cwd: root, xattrs: true });
+    expect([...(entry?.xattrs ?? [])].sort()).toEqual([
+      ["user.note", Buffer.from([0, 255, 10])],
+      ["user.word", Buffer.from("word")],
+    ]);
+    expect(plain?.xattrs).toBeUndefined();
+    const store = new MemoryStore();
+    const { descriptor } = await writeLayer(
+      store,
+      { files: [".:/"] },
+      { cwd: root, xattrs: true, compression: "none" },
+    );
+    for await (const { header } of readTar(store.fetch(descriptor), "the layer"))
+      expect(header.xattrs.size).toBe(header.name === name ? 2 : 0);
+  });
+
+  it("that are names of one file with two owners are two files", async () => {
+    const root = await temporaryDirectory();
+    await writeFiles(root, { a: "x" });
+    await link(join(root, "a"), join(root, "b"));
+    expect((await fileTree(["a:/a", "b:/b"], { cwd: root })).map(({ type }) => type)).toEqual(["file", "hardlink"]);
+    expect((await fileTree(["a:/a", "b:/b::1:1"], { cwd: root })).map(({ type }) => type)).toEqual(["file", "file"]);
+  });
+
+  it("are written whole where a file has holes", async () => {
+    const root = await temporaryDirectory();
+    await writeFile(join(root, "sparse"), "");
+    await truncate(join(root, "sparse"), 3_000_000);
+    const [entry] = await fileTree(["sparse"], { cwd: root });
+    expect((await all(entry?.open?.() ?? [])).equals(Buffer.alloc(3_000_000))).toBe(true);
+  });
+
   it("keep symbolic links as they are, dangling, to a directory or out of the context", async () => {
     const root = await temporaryDirectory();
     await writeFiles(root, { "d/f": "" });
@@ -230,6 +343,12 @@ describe("the entries of a layer", () => {
     ]);
     const twice = await fileTree(["a:/one", "a:/two"], { cwd: root });
     expect(twice.map(({ type }) => type)).toEqual(["file", "file"]);
+  });
+
+  it("are never devices", async () => {
+    await expect(fileTree(["/dev/null:/x"])).rejects.toSatisfy(
+      (error) => isOciError(error, "UNSUPPORTED") && error.message.includes("/dev/null into a layer: it is a device"),
+    );
   });
 
   it("are never sockets or FIFOs", async () => {

@@ -1,13 +1,31 @@
 import { mkdir, readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { gunzipSync, gzipSync } from "node:zlib";
-import { digestOf, isOciError, Layout, MemoryStore, mediaTypes } from "@stowage/layout";
+import * as zlib from "node:zlib";
+import { decompress, digestOf, isOciError, Layout, MemoryStore, mediaTypes } from "@stowage/layout";
 import { describe, expect, it } from "vitest";
-import { compressions } from "../src/compression.js";
+import { type Compression, compressions as everyCompression, layerMediaType } from "../src/compression.js";
 import { type LayerOptions, writeLayer } from "../src/layer.js";
 import type { LayerSource } from "../src/layer-source.js";
 import { writeTar } from "../src/tar.js";
 import { all, bundle, run, sampleBytes, temporaryDirectory, writeFiles } from "./support.js";
+
+/** Those that this Node has. */
+const hasZstd = "createZstdCompress" in zlib;
+const compressions = everyCompression.filter((one) => one !== "zstd" || hasZstd);
+
+function inflated(bytes: Uint8Array, compression: Compression): Promise<Buffer> {
+  return all(compression === "none" ? [bytes] : decompress([bytes], "the layer"));
+}
+
+/** A zstd frame of a block as it is. RFC 8878, section 3.1.1. */
+function zstdFrame(content: Uint8Array): Buffer {
+  const head = Buffer.alloc(12);
+  head.writeUInt32LE(0xfd2fb528);
+  head.writeUInt8(0b1010_0000, 4);
+  head.writeUInt32LE(content.byteLength, 5);
+  head.writeUIntLE(content.byteLength * 8 + 1, 9, 3);
+  return Buffer.concat([head, content]);
+}
 
 async function layerOf(source: LayerSource, options: LayerOptions) {
   const store = new MemoryStore();
@@ -28,11 +46,11 @@ describe("a layer of files", () => {
     for (const compression of compressions) {
       const { descriptor, diffId, bytes } = await layerOf({ files: [".:/"] }, { cwd: root, compression });
       expect(descriptor).toEqual({
-        mediaType: compression === "none" ? mediaTypes.layer : mediaTypes.layerGzip,
+        mediaType: layerMediaType(compression),
         digest: digestOf(bytes),
         size: bytes.byteLength,
       });
-      expect(digestOf(compression === "none" ? bytes : gunzipSync(bytes))).toBe(diffId);
+      expect(digestOf(await inflated(bytes, compression))).toBe(diffId);
       diffIds.add(diffId);
     }
     expect(diffIds.size).toBe(1);
@@ -44,6 +62,17 @@ describe("a layer of files", () => {
     let bytes = 0;
     await layerOf({ files: ["a"] }, { cwd: root, onBytes: (count) => (bytes += count) });
     expect(bytes).toBe(512 + 3_000_320 + 1024);
+  });
+
+  it.each(compressions)("is smaller at a higher level, and refused at none (%s)", async (compression) => {
+    const root = await temporaryDirectory();
+    await writeFiles(root, { a: sampleBytes(300_000) });
+    const sizeAt = async (level: number): Promise<number> =>
+      (await layerOf({ files: ["a"] }, { cwd: root, compression, level })).descriptor.size;
+    const highest = compression === "zstd" ? 22 : 9;
+    for (const level of [0, -1, 1.5, compression === "none" ? 1 : highest + 1])
+      await expect(sizeAt(level), String(level)).rejects.toSatisfy((error) => isOciError(error, "INVALID"));
+    if (compression !== "none") expect(await sizeAt(highest)).toBeLessThan(await sizeAt(1));
   });
 
   it("leaves nothing where it fails or is aborted", async () => {
@@ -94,8 +123,8 @@ describe("a tar archive as a layer", () => {
     for (const compression of compressions) {
       const { diffId, bytes, descriptor } = await layerOf({ tar: "x.tar" }, { cwd: root, compression });
       expect(diffId).toBe(digestOf(archive));
-      expect(digestOf(compression === "none" ? bytes : gunzipSync(bytes))).toBe(diffId);
-      expect(descriptor.mediaType).toBe(compression === "none" ? mediaTypes.layer : mediaTypes.layerGzip);
+      expect(digestOf(await inflated(bytes, compression))).toBe(diffId);
+      expect(descriptor.mediaType).toBe(layerMediaType(compression));
     }
   });
 
@@ -103,14 +132,27 @@ describe("a tar archive as a layer", () => {
     const root = await temporaryDirectory();
     const archive = await makeArchive();
     for (const packed of [
-      gzipSync(archive, { level: 1 }),
-      Buffer.concat([gzipSync(archive.subarray(0, 700)), gzipSync(archive.subarray(700))]),
+      zlib.gzipSync(archive, { level: 1 }),
+      Buffer.concat([zlib.gzipSync(archive.subarray(0, 700)), zlib.gzipSync(archive.subarray(700))]),
     ]) {
       await writeFile(join(root, "x.tgz"), packed);
       const { diffId, bytes, descriptor } = await layerOf({ tar: "x.tgz" }, { cwd: root, compression: "none" });
       expect(bytes.equals(packed)).toBe(true);
       expect(diffId).toBe(digestOf(archive));
       expect(descriptor.mediaType).toBe(mediaTypes.layerGzip);
+    }
+  });
+
+  it("is kept byte for byte where it is zstd, which every Node can read", async () => {
+    const root = await temporaryDirectory();
+    const archive = await makeArchive();
+    const skipped = Buffer.from([0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 7, 7]);
+    for (const packed of [zstdFrame(archive), Buffer.concat([skipped, zstdFrame(archive)])]) {
+      await writeFile(join(root, "x.tar.zst"), packed);
+      const { diffId, bytes, descriptor } = await layerOf({ tar: "x.tar.zst" }, { cwd: root });
+      expect(bytes.equals(packed)).toBe(true);
+      expect(diffId).toBe(digestOf(archive));
+      expect(descriptor.mediaType).toBe(mediaTypes.layerZstd);
     }
   });
 
@@ -123,14 +165,14 @@ describe("a tar archive as a layer", () => {
     let sum = 0;
     for (const byte of upwards.subarray(0, 512)) sum += byte;
     upwards.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148, "latin1");
-    const packed = gzipSync(archive);
+    const packed = zlib.gzipSync(archive);
     const wrong: Readonly<Record<string, Uint8Array>> = {
       empty: Buffer.alloc(0),
       text: Buffer.from("text ".repeat(500)),
       cut: archive.subarray(0, 514),
       upwards,
-      "packed-upwards": gzipSync(upwards),
-      "packed-text": gzipSync("text"),
+      "packed-upwards": zlib.gzipSync(upwards),
+      "packed-text": zlib.gzipSync("text"),
       "packed-cut": packed.subarray(0, -9),
       "packed-damaged": Buffer.concat([packed.subarray(0, -8), Buffer.from([0, 1, 2, 3]), packed.subarray(-4)]),
       "packed-more": Buffer.concat([packed, Buffer.from("more")]),
@@ -152,7 +194,7 @@ describe("a tar archive as a layer", () => {
     });
     const store = new MemoryStore();
     for (const [name, code] of [
-      ["zst", "UNSUPPORTED"],
+      ["zst", "INVALID"],
       ["xz", "UNSUPPORTED"],
       ["missing", "NOT_FOUND"],
       [".", "INVALID"],

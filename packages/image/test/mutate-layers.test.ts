@@ -16,10 +16,10 @@ import {
 } from "@stowage/layout";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { writeCompressed } from "../src/compress-layer.js";
 import { type Compression, layerMediaType } from "../src/compression.js";
 import { ImageFiles } from "../src/files/image-files.js";
 import { readImage } from "../src/image.js";
-import { writeCompressed } from "../src/compress-layer.js";
 import { type MutateOptions, mutate } from "../src/mutate/mutate.js";
 import { openLayer } from "../src/open-layer.js";
 import { writeTar } from "../src/tar.js";

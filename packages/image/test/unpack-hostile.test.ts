@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, readdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { isOciError } from "@stowage/layout";
@@ -97,6 +97,36 @@ describe("an entry that would be written outside is refused", () => {
       (outside) => [[symlink("l", outside), hardlink("h", "l/secret")]],
       "l",
     ],
+    [
+      "a hard link through a chain of links, as in node-tar GHSA-83g3-92jg-28cx",
+      (outside) => [[symlink("a", "b"), symlink("b", "c"), symlink("c", outside), hardlink("h", "a/secret")]],
+      "symbolic link",
+    ],
+    [
+      "a hard link to a link that leads out, as in tar-fs CVE-2025-48387",
+      (outside) => [[symlink("l", join(outside, "secret")), hardlink("h", "l/../secret")]],
+      /leads upwards|l/,
+    ],
+    [
+      "a hard link to a path of a drive, as in node-tar GHSA-qffp-2rhf-9h96",
+      () => [[hardlink("h", "C:../secret")]],
+      "hard link to",
+    ],
+    [
+      "an entry through a link to a path of a drive, as in node-tar GHSA-9ppj-qmqm-q256",
+      () => [[symlink("l", `C:${up(3)}`), file("l/secret", "x")]],
+      "l",
+    ],
+    [
+      "an entry through a link to a directory whose name begins as that of the root, as in tar-fs CVE-2025-59343",
+      (outside) => [[symlink("l", `${outside}/rootfs-other`), file("l/new", "x")]],
+      "symbolic link /l",
+    ],
+    [
+      "an entry through an absolute link, as in moby CVE-2014-9356",
+      (outside) => [[symlink("etc", join(outside, "dir"))], [file("etc/passwd", "x")]],
+      "symbolic link /etc",
+    ],
     ["a hard link to a directory", () => [[directory("d"), hardlink("h", "d")]], "no file"],
     ["a hard link to itself", () => [[file("h", "x")], [hardlink("h", "h")]], "takes the place of"],
     [
@@ -134,11 +164,45 @@ describe("an entry that would be written outside is refused", () => {
 });
 
 describe("what looks like an escape and stays inside is taken", () => {
-  it("absolute names and names with ./ in front start at the root of the image", async () => {
+  it("absolute names start at the root of the image, as in node-tar CVE-2021-32804, and so do names with ./ in front", async () => {
     const { rootfs } = await place();
-    const { store, descriptor } = await imageOf([[file("/a", "1"), file("./b", "2"), file("//c/./d", "3")]]);
+    const { store, descriptor } = await imageOf([[file("/a", "1"), file("./b", "2"), file("////c/./d", "3")]]);
     await unpack(store, descriptor, rootfs);
     expect((await readdir(rootfs)).sort()).toEqual(["a", "b", "c"]);
+  });
+
+  it.skipIf(process.platform === "win32")(
+    "names of drives are names where there are none, as in node-tar CVE-2021-37713",
+    async () => {
+      const { rootfs, untouched } = await place();
+      const { store, descriptor } = await imageOf([[file("C:../a", "1"), file("C:\\b", "2")]]);
+      await unpack(store, descriptor, rootfs);
+      expect((await readdir(rootfs)).sort()).toEqual(["C:..", "C:\\b"]);
+      await rm(rootfs, { recursive: true });
+      await untouched();
+    },
+  );
+
+  it("a name that is a number is a name, as in node-tar GHSA-w8wr-v893-vjvp", async () => {
+    const { rootfs } = await place();
+    const { store, descriptor } = await imageOf([
+      [file("x", "1", { pax: { path: "123" } }), { ...symlink("l", "y"), pax: { linkpath: "456" } }],
+    ]);
+    await unpack(store, descriptor, rootfs);
+    expect(await readFile(join(rootfs, "123"), "utf8")).toBe("1");
+    expect(await readlink(join(rootfs, "l"))).toBe("456");
+  });
+
+  it("a directory in the place of a link gets its mode, not what the link led to, as in tar-rs CVE-2026-33056", async () => {
+    for (const layers of [1, 2]) {
+      const { outside, rootfs } = await place();
+      await chmod(join(outside, "dir"), 0o750);
+      const members = [symlink("d", join(outside, "dir")), directory("d", { mode: 0o707 })];
+      const image = await imageOf(layers === 1 ? [members] : members.map((one) => [one]));
+      await unpack(image.store, image.descriptor, rootfs, { allowDuplicates: true });
+      expect((await lstat(join(outside, "dir"))).mode & 0o777).toBe(0o750);
+      expect((await lstat(join(rootfs, "d"))).mode & 0o170777).toBe(0o040707);
+    }
   });
 
   it("a link out is made, and not followed when something takes its place, as in node-tar CVE-2021-37712", async () => {
@@ -185,13 +249,9 @@ describe("an archive that readers take differently is refused", () => {
   it.each<[string, readonly TarMember[], RegExp]>([
     ["a directory with a body, as in tokio-tar CVE-2025-62518", [directory("d", { content: smuggled() })], /yet has/],
     ["a link with a body", [{ ...symlink("l", "x"), content: smuggled() }], /yet has/],
-    ["two entries of one name, as in node-tar GHSA-83g3-92jg-28cx", [file("a", "1"), file("./a", "2")], /twice/],
+    ["two entries of one name", [file("a", "1"), file("./a", "2")], /twice/],
     ["two names for one entry", [file("a", "1", { pax: { path: "b" }, longName: "c" })], /two names/],
-    [
-      "a path for all entries, as in node-tar GHSA-vmf3-w455-68vh",
-      [{ name: "g", type: "g", content: "10 path=a\n" }, file("b", "x")],
-      /for all entries/,
-    ],
+    ["a path for all entries", [{ name: "g", type: "g", content: "10 path=a\n" }, file("b", "x")], /for all entries/],
     ["a size for all entries", [{ name: "g", type: "g", content: "10 size=9\n" }, file("b", "x")], /for all entries/],
     [
       "two PAX headers",
@@ -203,10 +263,15 @@ describe("an archive that readers take differently is refused", () => {
       [file("a", "x", { sizeField: "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff" })],
       /size -1/,
     ],
-    ["a negative size in octal", [file("a", "x", { sizeField: "-0000000001" })], /number/],
+    [
+      "a negative size in octal, as in node-tar GHSA-8x88-c5mf-7j5w",
+      [file("a", "x", { sizeField: "-0000000001" })],
+      /number/,
+    ],
     ["a negative size in PAX", [file("a", "x", { pax: { size: "-1" } })], /size/],
     ["a size that is no number, as in tar-rs 0.4.45", [file("a", "x", { pax: { size: "1e3" } })], /size/],
-    ["a name with a NUL", [file("a", "x", { pax: { path: "a\0b" } })], /NUL/],
+    ["a name with a NUL, as in node-tar GHSA-gvwx-54wh-qm9j", [file("a", "x", { pax: { path: "a\0b" } })], /NUL/],
+    ["a link to a name with a NUL", [{ ...symlink("l", "x"), pax: { linkpath: "a\0b" } }], /NUL|to nothing/],
     ["an owner that is no number", [file("a", "x", { pax: { uid: "root" } })], /uid/],
     ["a time that is no number", [file("a", "x", { pax: { mtime: "Infinity" } })], /mtime/],
     ["a kind nobody knows", [{ name: "a", type: "Z" }], /not known/],
@@ -218,6 +283,21 @@ describe("an archive that readers take differently is refused", () => {
     await refused(() => [[file("a", "x", { pax })]], /sparse/, {}, "UNSUPPORTED");
   });
 
+  it("and not one whose size stands in PAX, which counts for its body alone, as in node-tar GHSA-vmf3-w455-68vh and tar-rs CVE-2026-33055", async () => {
+    const { rootfs } = await place();
+    const inner = smuggled();
+    const { store, descriptor } = await imageOf([
+      [
+        file("a", inner, { pax: { size: String(inner.length) }, sizeField: "00000000000\0" }),
+        file("x", "body", { pax: { size: "4" }, longName: "long-name" }),
+      ],
+    ]);
+    await unpack(store, descriptor, rootfs);
+    expect((await readdir(rootfs)).sort()).toEqual(["a", "long-name"]);
+    expect((await readFile(join(rootfs, "a"))).equals(inner)).toBe(true);
+    expect(await readFile(join(rootfs, "long-name"), "utf8")).toBe("body");
+  });
+
   it("of several entries of one name the last is taken where that is asked for", async () => {
     const { rootfs } = await place();
     const { store, descriptor } = await imageOf([[file("a", "1"), file("a", "2")]]);
@@ -227,7 +307,7 @@ describe("an archive that readers take differently is refused", () => {
 });
 
 describe("what would take all memory or disk is refused", () => {
-  it("a gzip bomb, as in tar-split CVE-2017-14992", () => {
+  it("a gzip bomb, as in tar-split CVE-2017-14992 and node-tar GHSA-23hp-3jrh-7fpw", () => {
     const tar = tarOf([file("zeros", Buffer.alloc(80 * 2 ** 20))]);
     return refused(() => [{ tar, bytes: gzipSync(tar, { level: 9 }) }], /unpacks to more than/, {}, "LIMIT");
   });
@@ -267,7 +347,7 @@ describe("what would take all memory or disk is refused", () => {
       "LIMIT",
     ));
 
-  it("a path of thousands of parts, as in node-tar CVE-2024-28863", () =>
+  it("a path of thousands of parts, as in node-tar CVE-2024-28863 and GHSA-r292-9mhp-454m", () =>
     refused(() => [[file("x", "x", { longName: `${"d/".repeat(1000)}f` })]], /parts/, {}, "LIMIT"));
 
   it("a path longer than any", () =>

@@ -35,6 +35,11 @@ export interface FetchOptions extends Abortable {
    * for size only, and the caller verifies the whole.
    */
   readonly from?: number;
+  /**
+   * The offset at which no more is wanted, where a part is enough. A source that cannot stop there goes on; what is yielded is not
+   * verified then, nor is it the end of the content.
+   */
+  readonly to?: number;
 }
 
 /** The options of {@link Source.referrers}. */

@@ -146,18 +146,19 @@ export class CopyRun {
   }
 
   async #copyBlob(descriptor: Descriptor): Promise<void> {
-    const near = this.#bases.none ? undefined : await this.#slots.run(() => this.#bases.decide(descriptor));
+    const own = this.#contentOf(descriptor);
+    const near = this.#bases.none ? undefined : await this.#slots.run(() => this.#bases.decide(own));
     if (near === "left out") return;
     if (near !== undefined) {
       try {
-        this.#bases.took(descriptor, await this.#push(near));
+        this.#bases.took(near, await this.#push(near.content));
         return;
       } catch (error) {
         // It is gone or damaged there. The source has it.
         if (!isOciError(error, "NOT_FOUND") && !isOciError(error, "MISMATCH")) throw error;
       }
     }
-    await this.#push(this.#contentOf(descriptor));
+    await this.#push(own);
   }
 
   /** What another copy brings to a closed target is there, with all below it, when that is done; of part of an image nobody can say so. */

@@ -30,6 +30,8 @@ export interface CopyOptions extends Abortable {
   readonly tags?: readonly string[];
   /** Fail with `CONFLICT`, before anything is sent, where one of the tags stands for something else. Default: false. */
   readonly noClobber?: boolean | undefined;
+  /** What the tags must stand for until they are set; otherwise it fails with `CONFLICT` then. Default: anything or nothing. */
+  readonly expected?: Digest | undefined;
   /** Default: `all`. They follow every manifest of the graph, and each other. */
   readonly referrers?: ReferrersChoice;
   /** Referrers that go along whichever `referrers` chooses, unless it is `none`. */

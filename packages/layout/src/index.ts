@@ -132,6 +132,7 @@ export {
   type ImageManifest,
   MAXIMUM_MANIFEST_SIZE,
   type Manifest,
+  PORTABLE_MANIFEST_SIZE,
   parseManifest,
   referrerDescriptor,
   sniffManifestType,
@@ -153,6 +154,7 @@ export {
   normalizePlatform,
   type Platform,
   parsePlatform,
+  runnablePlatforms,
 } from "./model/platform.js";
 export {
   formatReference,
@@ -231,9 +233,11 @@ export { Layout, type LayoutOptions } from "./store/layout.js";
 export { acquireLock, type Lock, type LockOptions } from "./store/lock.js";
 export { MemoryStore } from "./store/memory.js";
 export { type Oddity, type OddityCode, oddFiles, oddities } from "./store/oddities.js";
+export { isRunningByMark, processMark } from "./store/process.js";
 export type { ListedItem } from "./store/referrer-survey.js";
 export type { SweepOptions, SweepReport, SweptBlob, SweptFile } from "./store/sweep.js";
 export { Union } from "./store/union.js";
+export type { OpenBlob } from "./store/verified-blobs.js";
 export { type TreeNode, tree } from "./tree.js";
 export {
   type Finding,

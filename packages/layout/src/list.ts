@@ -6,6 +6,7 @@ import { isImageConfigType, isIndexType } from "./model/media-types.js";
 import { formatPlatform } from "./model/platform.js";
 import { isReferrersTag } from "./model/reference.js";
 import { readManifest } from "./model/verified.js";
+import { forEachParallel, PARALLEL_READS } from "./parallel.js";
 import { platformOfConfig } from "./select-platform.js";
 import { isAttestation, parseLegacyTag, type RelatedRole } from "./store/conventions.js";
 import { compareText } from "./store/index-json.js";
@@ -40,19 +41,29 @@ export interface ListedTag {
  */
 export async function list(source: Source, options: ListOptions = {}): Promise<ListedTag[]> {
   const listed: ListedTag[] = [];
-  for await (const tag of source.tags(options)) {
+  const facts = new Map<Digest, Promise<Facts>>();
+  await forEachParallel(source.tags(options), PARALLEL_READS, async (tag, at) => {
+    options.signal?.throwIfAborted();
     if (isReferrersTag(tag.slice(tag.lastIndexOf(":") + 1))) {
-      listed.push({ tag, carriesReferrers: true });
-      continue;
+      listed[at] = { tag, carriesReferrers: true };
+      return;
     }
     const legacy = parseLegacyTag(tag);
-    const described = options.namesOnly === true ? { tag } : await describeTag(source, tag, options);
-    listed.push(legacy === undefined ? described : { ...described, legacy });
-  }
+    const described = options.namesOnly === true ? { tag } : await describeTag(source, tag, facts, options);
+    listed[at] = legacy === undefined ? described : { ...described, legacy };
+  });
   return listed;
 }
 
-async function describeTag(source: Source, tag: string, options: Abortable): Promise<ListedTag> {
+/** What is told of a manifest, however many tags it has. */
+type Facts = Required<Pick<ListedTag, "platforms" | "referrers">>;
+
+async function describeTag(
+  source: Source,
+  tag: string,
+  facts: Map<Digest, Promise<Facts>>,
+  options: Abortable,
+): Promise<ListedTag> {
   let descriptor: Descriptor;
   try {
     descriptor = await source.resolve(tag, options);
@@ -60,9 +71,16 @@ async function describeTag(source: Source, tag: string, options: Abortable): Pro
     if (isOciError(error, "CONFLICT") || isOciError(error, "NOT_FOUND")) return { tag };
     throw error;
   }
+  const known = facts.get(descriptor.digest) ?? factsOf(source, descriptor, options);
+  facts.set(descriptor.digest, known);
+  const { platforms, referrers } = await known;
+  return { tag, descriptor, platforms, referrers };
+}
+
+async function factsOf(source: Source, descriptor: Descriptor, options: Abortable): Promise<Facts> {
   let referrers = 0;
   for await (const _referrer of source.referrers(descriptor, options)) referrers++;
-  return { tag, descriptor, platforms: await platformsOf(source, descriptor, options), referrers };
+  return { platforms: await platformsOf(source, descriptor, options), referrers };
 }
 
 /** The platforms of an image or index, `os/architecture[/variant]`; empty for an artifact and for what cannot be read. */

@@ -3,14 +3,14 @@ import type { Descriptor } from "./model/descriptor.js";
 import { OciError } from "./model/errors.js";
 import { parseJsonObject } from "./model/json.js";
 import { isImageConfigType, isIndexType } from "./model/media-types.js";
-import { formatPlatform, matchesPlatform, type Platform } from "./model/platform.js";
+import { formatPlatform, matchesPlatform, type Platform, runnablePlatforms } from "./model/platform.js";
 import { readBytes, readManifest } from "./model/verified.js";
 import { isAttestation } from "./store/conventions.js";
 import { checkDepth } from "./walk.js";
 
 /**
  * The manifest below `descriptor` for a platform: the first one that matches, in document order, nested indexes
- * included. An image manifest is returned as it is where its config agrees or says nothing. Fails with `NOT_FOUND`, naming
+ * included; where none does, one for the next lower variant, as {@link runnablePlatforms} orders them. An image manifest is returned as it is where its config agrees or says nothing. Fails with `NOT_FOUND`, naming
  * the platforms there are. image-spec v1.1.1, image-index.md "platform".
  */
 export async function selectPlatform(
@@ -20,8 +20,10 @@ export async function selectPlatform(
   options: Abortable = {},
 ): Promise<Descriptor> {
   const available = new Set<string>();
-  const found = await find(source, descriptor, { platform, available, options, seen: new Set() }, []);
-  if (found !== undefined) return found;
+  for (const one of runnablePlatforms(platform)) {
+    const found = await find(source, descriptor, { platform: one, available, options, seen: new Set() }, []);
+    if (found !== undefined) return found;
+  }
   const list = [...available].join(", ");
   throw new OciError("NOT_FOUND", `${source.name} has no ${formatPlatform(platform)} in ${descriptor.digest}`, {
     hint: list === "" ? "It names no platform at all." : `It has ${list}.`,

@@ -18,6 +18,11 @@ export interface TagChange {
 export interface TagsOptions extends Abortable {
   /** Fail with `CONFLICT` rather than let a tag stand for something else than before. Default: false. */
   readonly noClobber?: boolean | undefined;
+  /**
+   * Fail with `CONFLICT` where a tag stands for something else than this when it is set. A registry may let somebody else in
+   * between the look and the change. Default: anything or nothing.
+   */
+  readonly expected?: Digest | undefined;
 }
 
 /** How registries refuse to let a tag stand for something else. */
@@ -85,6 +90,10 @@ export class Tags {
     if (change.change === "unchanged" && !(this.#target instanceof IndexedTarget)) return change;
     if (this.#options.noClobber === true)
       this.#checkClobber(tag, await currentDigest(this.#target, tag, this.#options));
+    if (this.#options.expected !== undefined && !(this.#target instanceof IndexedTarget)) {
+      const current = await currentDigest(this.#target, tag, this.#options);
+      if (current !== this.#options.expected) throw this.#conflict(tag, current as Digest, "somebody has changed it");
+    }
     try {
       await this.#target.tag(tag, this.#root, this.#options);
     } catch (error) {
@@ -92,6 +101,7 @@ export class Tags {
       const current = await currentDigest(this.#target, tag, this.#options).catch(() => undefined);
       if (current === undefined) throw error;
       if (this.#digests.has(current)) return { tag, change: "unchanged", before: current };
+      if (this.#options.expected !== undefined) throw error;
       throw this.#conflict(tag, current, `the registry keeps it so: ${error.message}`, error);
     }
     return change;

@@ -16,6 +16,25 @@ import {
 const arm = { os: "linux", architecture: "arm64" };
 
 describe("a list of tags", () => {
+  it("looks at a manifest once, however many tags stand for it", async () => {
+    const asked: string[] = [];
+    class Watched extends MemoryStore {
+      override referrers(...args: Parameters<MemoryStore["referrers"]>) {
+        asked.push(args[0].digest);
+        return super.referrers(...args);
+      }
+    }
+    const store = new Watched();
+    const image = await pushImage(store);
+    await pushReferrer(store, image, "application/spdx+json");
+    const tags = Array.from({ length: 30 }, (_, at) => `v${String(at).padStart(2, "0")}`);
+    for (const tag of tags) await store.tag(tag, image);
+    const listed = await list(store);
+    expect(listed.map(({ tag }) => tag)).toEqual(tags);
+    expect(listed.every(({ referrers }) => referrers === 1)).toBe(true);
+    expect(asked).toEqual([image.digest]);
+  });
+
   it("has each with its digest, platforms and number of referrers, in bytewise order", async () => {
     const store = new MemoryStore();
     const image = await pushImage(store);

@@ -15,8 +15,10 @@ import {
   mediaTypes,
   OciError,
   PartsFile,
+  receiptOf,
   verify,
 } from "@stowage/layout";
+import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { failure, filesBelow, pushBytes, pushManifest, pushReferrer, temporaryDirectory } from "./support.js";
 
@@ -295,6 +297,39 @@ describe("a damaged part costs only its blobs", () => {
           name,
         ).toEqual([first]);
     }
+  });
+
+  it("wherever a byte of it is changed or it is cut off: nothing is lost, or this part is named and no other", async () => {
+    const { parts, directory, image } = await made();
+    const before = await Promise.all(parts.map((path) => readFile(path)));
+    const report = await receiptOf(image.source);
+    let runs = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(),
+        fc.nat(),
+        fc.integer({ min: 1, max: 255 }),
+        fc.boolean(),
+        async (which, where, change, short) => {
+          const at = which % parts.length;
+          const path = parts[at] as string;
+          const bytes = Buffer.from(before[at] as Buffer);
+          const place = where % bytes.length;
+          bytes[place] = (bytes[place] as number) ^ change;
+          await writeFile(path, short ? bytes.subarray(0, place) : bytes);
+          const target = await Layout.create(join(directory, `any-${runs++}`));
+          const failed = await importFrom(parts[0] as string, target).catch((error: unknown) => error);
+          await writeFile(path, before[at] as Buffer);
+          if (failed instanceof OciError) {
+            expect(failed.cause, failed.message).toBeInstanceOf(DamagedPartsError);
+            expect((failed.cause as DamagedPartsError).parts.map((one) => one.path)).toEqual([path]);
+            expect((await target.index()).manifests).toEqual([]);
+          } else expect((await receiptOf(target)).content).toEqual(report.content);
+          await rm(target.path, { recursive: true });
+        },
+      ),
+      { numRuns: 40 },
+    );
   });
 
   it("where it is there twice, the one that is right is read", async () => {

@@ -19,6 +19,8 @@ describe("a platform as text", () => {
     ["amd64", { os: "linux", architecture: "amd64" }],
     ["linux/arm/v7", { os: "linux", architecture: "arm", variant: "v7" }],
     ["linux/arm/6", { os: "linux", architecture: "arm", variant: "v6" }],
+    ["linux/arm/v5", { os: "linux", architecture: "arm", variant: "v5" }],
+    ["wasip1/wasm", { os: "wasip1", architecture: "wasm" }],
     ["windows/amd64:10.0.17763.1", { os: "windows", architecture: "amd64", "os.version": "10.0.17763.1" }],
     ["linux/x86_64", { os: "linux", architecture: "amd64" }],
     ["linux/aarch64", { os: "linux", architecture: "arm64" }],
@@ -28,6 +30,22 @@ describe("a platform as text", () => {
   ])("%s", (text, platform) => {
     expect(parsePlatform(text)).toEqual(platform);
     expect(parsePlatform(formatPlatform(platform))).toEqual(platform);
+  });
+
+  it("may have version and features of the system in it, as containerd writes them", () => {
+    const windows = { os: "windows", architecture: "amd64" };
+    expect(parsePlatform("windows(10.0.17763)/amd64")).toEqual({ ...windows, "os.version": "10.0.17763" });
+    expect(parsePlatform("windows(10.0.17763+win32k+x)/amd64")).toEqual({
+      ...windows,
+      "os.version": "10.0.17763",
+      "os.features": ["win32k", "x"],
+    });
+    expect(parsePlatform("linux(+gpu)/arm64")).toEqual({
+      os: "linux",
+      architecture: "arm64",
+      "os.features": ["gpu"],
+    });
+    expect(() => parsePlatform("windows(10)/amd64:11")).toThrow(/not a platform/);
   });
 
   it.each(["", "/", "linux/", "linux//v7", "linux/arm/v7/x", "linux amd64", "linux/amd64\n"])(
@@ -64,6 +82,18 @@ describe("two platforms are the same", () => {
     expect(matchesPlatform(have, parsePlatform("windows/amd64:10.0.2"))).toBe(false);
   });
 
+  it("whatever comes behind the os version that is asked for, and with the features that are", () => {
+    const have = parsePlatform("windows(10.0.17763.4131+win32k+x)/amd64");
+    for (const [wanted, matches] of [
+      ["windows/amd64:10.0.17763", true],
+      ["windows/amd64:10.0.1776", false],
+      ["windows(+win32k)/amd64", true],
+      ["windows(+win32k+y)/amd64", false],
+    ] as const)
+      expect(matchesPlatform(have, parsePlatform(wanted)), wanted).toBe(matches);
+    expect(matchesPlatform(parsePlatform("windows/amd64"), parsePlatform("windows/amd64:10"))).toBe(false);
+  });
+
   it("keeping the members that are not compared", () => {
     const platform = { os: "windows", architecture: "amd64", "os.features": ["win32k"], "os.version": "10" };
     expect(normalizePlatform(platform)).toEqual(platform);
@@ -98,6 +128,27 @@ describe("choosing a platform", () => {
       layers: [],
     });
     expect(await selectPlatform(store, artifact, arm)).toEqual(artifact);
+  });
+
+  it.each([
+    ["linux/arm/v7", ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]],
+    ["linux/amd64/v3", ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64"]],
+    ["linux/arm64/v9", ["linux/arm64/v9", "linux/arm64"]],
+    ["linux/riscv64", ["linux/riscv64"]],
+  ])("for %s takes the best there is of what that runs", async (text, order) => {
+    const store = new MemoryStore();
+    const wanted = parsePlatform(text);
+    const entries = await Promise.all(
+      order.map(async (name) => {
+        const platform = parsePlatform(name);
+        return { ...(await pushImage(store, { platform, layers: [name] })), platform };
+      }),
+    );
+    // The worst first: it is not the order of the index that counts.
+    for (let best = 0; best < entries.length; best++) {
+      const root = await pushIndex(store, [await pushIndex(store, entries.slice(best).reverse())]);
+      expect(await selectPlatform(store, root, wanted)).toEqual(entries[best]);
+    }
   });
 
   it("of indexes that nest too deep fails with LIMIT", async () => {

@@ -28,6 +28,7 @@ export { parseRegistration, printRegistration } from "./formats/registration.js"
 export { findSigner, type NixKey, parsePublicKey, parseSecretKey, signPath } from "./formats/signature.js";
 export {
   makeStorePath,
+  parseStoreDirectory,
   parseStorePath,
   type StorePath,
   type StorePathParts,
@@ -44,6 +45,12 @@ export {
   PATH_TYPE,
 } from "./layer/annotations.js";
 export { readStoreTar } from "./layer/read-store-tar.js";
+export {
+  type CheckedLayer,
+  StorePathCheck,
+  type StorePathProfileOptions,
+  storePathProfile,
+} from "./layer/store-path-profile.js";
 export { ancestorsTar, endOfTar, type MemberTarOptions, memberTar } from "./layer/store-tar.js";
 export { openNar, readMember, type StoredPath, soloLayer } from "./layer/stored-path.js";
 export { readCacheDirectory } from "./sources/cache-directory.js";

@@ -21,6 +21,7 @@ import {
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import {
+  type AnnotatedPath,
   annotatedPaths,
   type Closure,
   type ExportOptions,
@@ -246,7 +247,7 @@ describe("a layer of several store paths", () => {
           expect(members).toHaveLength(trees.length);
           const blob = await readBytes(one, layer);
           for (const alone of (await manifestOf(other, wide.image)).layers) {
-            const [{ info }] = annotatedPaths(alone.annotations, "it") as unknown as [{ info: { path: string } }];
+            const [{ info }] = annotatedPaths(alone.annotations, "it") as [AnnotatedPath];
             const bytes = await all(soloLayer(one, layer, members, info.path));
             expect(digestOf(bytes)).toBe(alone.digest);
             const member = members.find(({ path }) => path === info.path);

@@ -46,15 +46,25 @@ export async function* fetchBlob(
   if (!Number.isSafeInteger(from) || from < 0 || from > descriptor.size) {
     throw new TypeError(`cannot start at byte ${from} of ${descriptor.size}`);
   }
-  const bytes = read(endpoint, descriptor, from, options.signal);
-  if (from === 0) yield* verified(bytes, descriptor, `${formatDescriptor(descriptor)} from ${endpoint.name}`);
-  else yield* sized(bytes, descriptor, from, endpoint);
+  const { to } = options;
+  if (to !== undefined && (!Number.isSafeInteger(to) || to < from || to > descriptor.size))
+    throw new TypeError(`cannot end at byte ${to} of ${descriptor.size}`);
+  const bytes = read(endpoint, descriptor, { from, to }, options.signal);
+  if (from === 0 && to === undefined)
+    yield* verified(bytes, descriptor, `${formatDescriptor(descriptor)} from ${endpoint.name}`);
+  else yield* sized(bytes, descriptor, { from, to }, endpoint);
+}
+
+/** A part of a blob: up to its end where `to` is missing. */
+interface Part {
+  readonly from: number;
+  readonly to: number | undefined;
 }
 
 async function* sized(
   bytes: AsyncIterable<Uint8Array>,
   descriptor: Descriptor,
-  from: number,
+  { from, to }: Part,
   endpoint: Endpoint,
 ): AsyncGenerator<Uint8Array> {
   let at = from;
@@ -63,7 +73,7 @@ async function* sized(
     if (at > descriptor.size) break;
     yield chunk;
   }
-  if (at !== descriptor.size) {
+  if (at !== (to ?? descriptor.size)) {
     const size =
       at > descriptor.size
         ? `is larger than the ${descriptor.size} bytes`
@@ -75,21 +85,24 @@ async function* sized(
 /** A connection that brought fewer bytes than this before it was lost was no use. */
 const WORTH_IT = 16 * 1024;
 
-/** Whatever the registry has behind `start`; goes on from where it was when the connection is lost, as long as that leads anywhere. */
+/** Whatever the registry has from there on; goes on from where it was when the connection is lost, as long as that leads anywhere. */
 async function* read(
   endpoint: Endpoint,
   descriptor: Descriptor,
-  start: number,
+  { from, to }: Part,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
-  let at = start;
+  let at = from;
   for (let fruitless = 0; ; ) {
-    if (at === descriptor.size && at > 0) return;
+    if (at === to || (at === descriptor.size && at > 0)) return;
     const before = at;
     try {
-      for await (const chunk of request(endpoint, descriptor, at, signal)) {
-        at += chunk.byteLength;
-        yield chunk;
+      for await (const chunk of request(endpoint, descriptor, { from: at, to }, signal)) {
+        // A registry that knows no ranges goes on.
+        const wanted = to === undefined ? chunk : chunk.subarray(0, to - at);
+        at += wanted.byteLength;
+        yield wanted;
+        if (at === to) return;
       }
       return;
     } catch (error) {
@@ -104,9 +117,10 @@ async function* read(
 async function* request(
   endpoint: Endpoint,
   descriptor: Descriptor,
-  from: number,
+  { from, to }: Part,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
+  const isPart = from > 0 || to !== undefined;
   const action = `cannot fetch ${formatDescriptor(descriptor)} from ${endpoint.name}`;
   let answer: Answer;
   try {
@@ -115,8 +129,8 @@ async function* request(
       method: "GET",
       at: `blobs/${descriptor.digest}`,
       needs: "pull",
-      accept: from === 0 ? [200] : [200, 206],
-      headers: { accept: "*/*", ...(from === 0 ? {} : { range: `bytes=${from}-` }) },
+      accept: isPart ? [200, 206] : [200],
+      headers: { accept: "*/*", ...(isPart ? { range: `bytes=${from}-${to === undefined ? "" : to - 1}` } : {}) },
       signal,
     });
   } catch (error) {

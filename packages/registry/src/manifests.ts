@@ -16,6 +16,7 @@ import {
   isVerifiable,
   MAXIMUM_MANIFEST_SIZE,
   OciError,
+  PORTABLE_MANIFEST_SIZE,
   parseJsonObject,
   sniffManifestType,
   verified,
@@ -216,7 +217,17 @@ export class Manifests {
         once: options.once ?? false,
         signal: options.signal,
       });
-    const answer = await (options.once === true ? send() : whileUnknown(send, options.signal));
+    let answer: Answer;
+    try {
+      answer = await (options.once === true ? send() : whileUnknown(send, options.signal));
+    } catch (error) {
+      // Docker's registry calls it invalid, and not why.
+      if (bytes.byteLength <= PORTABLE_MANIFEST_SIZE || !hasStatus(error, 400, 413)) throw error;
+      throw new OciError("LIMIT", `${action}: the registry does not take its ${bytes.byteLength} bytes`, {
+        hint: "Registries rarely take manifests of more than 4 MiB. Split what it lists, or shorten its annotations.",
+        cause: error,
+      });
+    }
     await answer.discard();
     checkDeclaredDigest(answer, digest, action);
     this.#cache.put(digest, bytes);

@@ -1,5 +1,6 @@
 import {
   type Abortable,
+  type ArchiveOptions,
   ArchiveSource,
   ArchiveTarget,
   Layout,
@@ -19,6 +20,8 @@ export interface OpenOptions extends Abortable {
   readonly client?: RegistryClient | undefined;
   /** A target has to be there already. Default: false; a layout is made where there is none. */
   readonly mustExist?: boolean | undefined;
+  /** How an archive at a path is stored. Default: as a tar that is not compressed. */
+  readonly archive?: ((path: string) => Pick<ArchiveOptions, "container" | "compress">) | undefined;
   /** How layouts are opened. */
   readonly layout?: LayoutOptions | undefined;
 }
@@ -46,7 +49,7 @@ export async function openSource(location: Location, options: OpenOptions = {}):
       return { source: await Layout.open(location.path, options.layout), close: nothing };
     case "oci-archive":
     case "docker-archive": {
-      const source = await ArchiveSource.open(location.path);
+      const source = await ArchiveSource.open(location.path, options);
       return { source, close: () => source.close() };
     }
   }
@@ -71,6 +74,7 @@ export async function openTarget(location: Location, options: OpenOptions = {}):
           `cannot change the archive ${location.path}: it can only be written as a whole`,
         );
       const target = await ArchiveTarget.create(location.path, {
+        ...options.archive?.(location.path),
         format: location.kind === "docker-archive" ? "hybrid" : "oci",
       });
       return { target, close: () => target.close(), discard: () => target.discard() };

@@ -10,7 +10,7 @@ import { Retry, type RetryOptions } from "./http/retry.js";
 import { Slots } from "./http/slots.js";
 import { isSigned, sameOrigin } from "./http/url.js";
 import { answerError, isTemporaryStatus, RegistryError } from "./registry-error.js";
-import type { Request, Transport } from "./transport.js";
+import { DOCKER_HUB, type Request, type Transport } from "./transport.js";
 
 /** How one registry is reached. */
 export interface RegistryOptions extends RetryOptions {
@@ -223,7 +223,7 @@ export function registryUrl(
   plainHttp?: boolean | readonly string[],
   transport?: Pick<Transport, "expectsTls">,
 ): URL {
-  const url = new URL(`https://${host === "docker.io" ? "registry-1.docker.io" : host}`);
+  const url = new URL(`https://${host === "docker.io" ? DOCKER_HUB : host}`);
   const plain =
     typeof plainHttp === "boolean"
       ? plainHttp

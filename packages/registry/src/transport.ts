@@ -36,6 +36,8 @@ export interface TransportOptions {
   readonly insecure?: boolean | readonly string[] | undefined;
   /** Hosts (with port) that a registry may lead to though they are on this machine, its link or a private network. */
   readonly internalHosts?: readonly string[] | undefined;
+  /** Only these hosts (with port) are spoken to, whoever names another one. Default: any. */
+  readonly onlyHosts?: readonly string[] | undefined;
   /** How long a connection may take to be made, in ms. Default: 15,000. */
   readonly connectTimeout?: number | undefined;
   /** How long the other side may be silent or take nothing, in ms. Default: 60,000. The answer to a request that stores something gets 300,000 at least. */
@@ -66,6 +68,8 @@ export interface Request {
   readonly identified?: boolean;
 }
 
+/** Where `docker.io` is. */
+export const DOCKER_HUB = "registry-1.docker.io";
 const DEFAULTS = { connectTimeout: 15_000, stallTimeout: 60_000, connections: 16 };
 /** A registry that keeps its blobs elsewhere moves and hashes the whole blob before it answers the request that completes it. */
 const MINIMUM_WRITE_TIMEOUT = 300_000;
@@ -129,6 +133,7 @@ export class Transport {
   async exchange(request: Request): Promise<Answer> {
     const { method, url, signal } = request;
     signal?.throwIfAborted();
+    this.#checkHost(request);
     const library = await loadLibrary();
     if (this.#closed) throw new TypeError("the client is closed");
     const stall = this.#options.stallTimeout ?? DEFAULTS.stallTimeout;
@@ -167,6 +172,14 @@ export class Transport {
     const dispatchers = [...this.#dispatchers.values()];
     this.#dispatchers.clear();
     await Promise.all(dispatchers.map((dispatcher) => dispatcher.destroy()));
+  }
+
+  #checkHost({ action, url }: Request): void {
+    const { onlyHosts } = this.#options;
+    if (onlyHosts === undefined || onlyHosts.some((host) => isAt(url, host))) return;
+    throw new OciError("DENIED", `${action}: ${url.host} is not asked, this run is offline`, {
+      hint: `--allow-host ${url.host} lets it be asked all the same.`,
+    });
   }
 
   async #way({ method, url, namedBy, identified = false }: Request): Promise<Way> {
@@ -286,4 +299,10 @@ function movedNearer({ action, url }: Request, reach: Reach): OciError {
     "DENIED",
     `${action}: ${url.host} stood for an address farther away, and now for a ${reach} one; that is refused`,
   );
+}
+
+/** True where the URL is at HOST[:PORT]; without a port it is that of the scheme. */
+function isAt(url: URL, host: string): boolean {
+  const wanted = host === "docker.io" ? DOCKER_HUB : host.toLowerCase();
+  return wanted === url.host || wanted === `${url.hostname}:${url.protocol === "http:" ? 80 : 443}`;
 }

@@ -2,9 +2,13 @@ import { type Descriptor, type Digest, isOciError, mediaTypes } from "@stowage/l
 import type { Answer } from "./answer.js";
 import { Refusal } from "./errors.js";
 import { digestIn, type Exchange } from "./exchange.js";
+import { FileBody } from "./file-body.js";
 import { type ByteRange, parseRange } from "./range.js";
 import { existingRepository, type Registry } from "./registry.js";
 import type { Repository } from "./store.js";
+
+/** Fewer bytes are read at once. */
+const WORTH_A_FILE = 512 * 1024;
 
 /** GET and HEAD of a blob, whole or in part. distribution-spec v1.1.1, "Pulling blobs". */
 export async function getBlob(exchange: Exchange, registry: Registry, name: string, text: string): Promise<Answer> {
@@ -22,15 +26,16 @@ export async function getBlob(exchange: Exchange, registry: Registry, name: stri
   const range =
     exchange.header("if-range") === undefined ? parseRange(exchange.header("range"), descriptor.size) : undefined;
   if (range === undefined) {
-    const bytes = repository.fetch(descriptor, { signal: exchange.signal });
-    return { status: 200, headers: { ...headers, "Content-Length": descriptor.size }, body: bytes };
+    const all = { start: 0, end: descriptor.size - 1 };
+    const body = bytesOf(repository, descriptor, all, exchange.signal);
+    return { status: 200, headers: { ...headers, "Content-Length": descriptor.size }, body };
   }
   const partial = {
     ...headers,
     "Content-Length": range.end - range.start + 1,
     "Content-Range": `bytes ${range.start}-${range.end}/${descriptor.size}`,
   };
-  return { status: 206, headers: partial, body: part(repository, descriptor, range, exchange.signal) };
+  return { status: 206, headers: partial, body: bytesOf(repository, descriptor, range, exchange.signal) };
 }
 
 /**
@@ -63,6 +68,19 @@ export async function findBlob(
   if (size === undefined) return undefined;
   const descriptor = { mediaType: mediaTypes.octetStream, digest, size };
   return (await repository.has(descriptor, { signal })) ? descriptor : undefined;
+}
+
+function bytesOf(
+  repository: Repository,
+  descriptor: Descriptor,
+  { start, end }: ByteRange,
+  signal: AbortSignal,
+): AsyncIterable<Uint8Array> {
+  const { openBlob } = repository;
+  const whole = start === 0 && end === descriptor.size - 1;
+  if (openBlob !== undefined && end - start >= WORTH_A_FILE)
+    return new FileBody(() => openBlob(descriptor), start, end + 1, whole);
+  return whole ? repository.fetch(descriptor, { signal }) : part(repository, descriptor, { start, end }, signal);
 }
 
 async function* part(

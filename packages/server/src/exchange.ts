@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Digest, isDigest, isVerifiable } from "@stowage/layout";
 import type { Answer } from "./answer.js";
 import { Refusal } from "./errors.js";
+import { FileBody } from "./file-body.js";
 import { ConnectionCut } from "./layer.js";
 
 /** What is read of a request body that nobody wants, in bytes, so that the client gets to see the answer. */
@@ -14,8 +15,10 @@ export class Exchange {
   readonly method: string;
   /** The path as it was sent, without the query. */
   readonly path: string;
-  readonly query: URLSearchParams;
-  readonly #abort = new AbortController();
+  readonly #queryText: string;
+  #query: URLSearchParams | undefined;
+  #abort: AbortController | undefined;
+  #left = false;
   #transform: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array> = (body) => body;
   /** Bytes of the body that have arrived so far. */
   received = 0;
@@ -32,21 +35,31 @@ export class Exchange {
     const url = request.url ?? "/";
     const mark = url.indexOf("?");
     this.path = mark < 0 ? url : url.slice(0, mark);
-    this.query = new URLSearchParams(mark < 0 ? "" : url.slice(mark + 1));
+    this.#queryText = mark < 0 ? "" : url.slice(mark + 1);
     response.once("close", () => {
-      if (!response.writableFinished) this.#abort.abort(new Error("the client has gone"));
+      this.#left = !response.writableFinished;
+      if (this.#left) this.#abort?.abort(new Error("the client has gone"));
     });
+  }
+
+  get query(): URLSearchParams {
+    this.#query ??= new URLSearchParams(this.#queryText);
+    return this.#query;
   }
 
   /** Aborted when the client goes before it has the answer. */
   get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      if (this.#left) this.#abort.abort(new Error("the client has gone"));
+    }
     return this.#abort.signal;
   }
 
   /** True once nobody is there any more to take an answer. */
   get gone(): boolean {
     if (this.#cut) return false;
-    return this.signal.aborted || this.request.errored !== null || this.response.destroyed;
+    return this.#left || this.request.errored !== null || this.response.destroyed;
   }
 
   header(name: string): string | undefined {
@@ -130,6 +143,11 @@ export class Exchange {
     const { response } = this;
     response.writeHead(status, headers);
     try {
+      if (bytes instanceof FileBody) {
+        await bytes.sendTo((piece) => this.#write(piece));
+        response.end();
+        return;
+      }
       for await (const chunk of bytes) {
         if (response.destroyed) return;
         this.sent += chunk.byteLength;
@@ -142,6 +160,21 @@ export class Exchange {
       response.destroy();
       throw error;
     }
+  }
+
+  /** Resolves when the connection has taken the bytes: true while there is one. */
+  #write(piece: Uint8Array): Promise<boolean> {
+    const { response } = this;
+    if (response.destroyed) return Promise.resolve(false);
+    this.sent += piece.byteLength;
+    return new Promise((resolve) => {
+      const closed = (): void => resolve(false);
+      response.once("close", closed);
+      response.write(piece, () => {
+        response.off("close", closed);
+        resolve(!response.destroyed);
+      });
+    });
   }
 
   #onceWritable(resume: () => void): void {

@@ -22,6 +22,7 @@ import {
 import type { Answer } from "./answer.js";
 import { Refusal } from "./errors.js";
 import { digestIn, type Exchange } from "./exchange.js";
+import { type FoundManifest, knownManifest } from "./known-manifests.js";
 import { existingRepository, type Registry, writableRepository } from "./registry.js";
 import type { Repository } from "./store.js";
 
@@ -29,12 +30,9 @@ import type { Repository } from "./store.js";
 export async function getManifest(exchange: Exchange, registry: Registry, name: string, text: string): Promise<Answer> {
   const reference = referenceIn(text);
   const repository = await existingRepository(registry, name);
-  const descriptor = await findManifest(repository, reference, exchange.signal);
-  if (descriptor === undefined) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no manifest ${reference}`);
-  const bytes = await readBytes(repository, descriptor, { signal: exchange.signal });
-  if (isDigest(reference) && !(await isRegistered(repository, descriptor, bytes, exchange.signal))) {
-    throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no manifest ${reference}`);
-  }
+  const found = await knownManifest(repository, reference, () => findManifest(repository, reference, exchange.signal));
+  if (found === undefined) throw new Refusal(404, "MANIFEST_UNKNOWN", `${name} has no manifest ${reference}`);
+  const { descriptor, bytes } = found;
   const headers = { "Content-Type": descriptor.mediaType, "Docker-Content-Digest": descriptor.digest };
   return { status: 200, headers, body: bytes };
 }
@@ -96,16 +94,18 @@ export async function deleteManifest(
   return { status: 202, headers: {} };
 }
 
-/** What a tag or digest stands for; undefined where there is nothing, or where the content itself is missing. */
+/** What a tag or digest stands for; undefined where there is nothing, where the content is missing, or is not registered. */
 async function findManifest(
   repository: Repository,
   reference: string,
   signal: AbortSignal,
-): Promise<Descriptor | undefined> {
+): Promise<FoundManifest | undefined> {
   try {
     const descriptor = await repository.resolve(reference, { signal });
-    if (descriptor.size > MAXIMUM_MANIFEST_SIZE) return undefined;
-    return (await repository.has(descriptor, { signal })) ? descriptor : undefined;
+    if (descriptor.size > MAXIMUM_MANIFEST_SIZE || !(await repository.has(descriptor, { signal }))) return undefined;
+    const bytes = await readBytes(repository, descriptor, { signal });
+    if (isDigest(reference) && !(await isRegistered(repository, descriptor, bytes, signal))) return undefined;
+    return { descriptor, bytes };
   } catch (error) {
     if (isOciError(error, "NOT_FOUND")) return undefined;
     throw error;

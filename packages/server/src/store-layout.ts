@@ -25,16 +25,22 @@ export function layoutStore(layout: Layout, options: LayoutStoreOptions = {}): S
   const own = options.repository ?? repositoryNameOf(layout.path);
   if (!isRepository(own)) throw new OciError("INVALID", `${JSON.stringify(own)} is no repository name`);
   const promised = new Set<string>();
+  const open = new Map<string, TaggedTarget>();
   return {
     name: layout.name,
     async repository(name, { create = false } = {}) {
       if (create) remember(promised, name);
       if (name !== own && !promised.has(name) && !(await names(layout)).some((one) => belongsTo(one, name, own)))
         return undefined;
-      return new TaggedTarget(`${layout.name} ${name}`, layout, {
+      const known = open.get(name);
+      if (known !== undefined) return known;
+      const made = new TaggedTarget(`${layout.name} ${name}`, layout, {
         tagOf: (one) => (belongsTo(one, name, own) ? splitName(one).tag : undefined),
         nameOf: (tag) => (name === own ? tag : `${name}:${tag}`),
       });
+      if (open.size >= REMEMBERED_REPOSITORIES) open.clear();
+      open.set(name, made);
+      return made;
     },
     uploads: async () => layout.uploads,
     expireUploads: (idle) => layout.uploads.expire(idle),

@@ -1,4 +1,4 @@
-import type { Abortable, BlobUploads, Digest, Source, Target } from "@stowage/layout";
+import type { Abortable, BlobUploads, Descriptor, Digest, OpenBlob, Source, Target } from "@stowage/layout";
 
 /** One repository of a {@link Store}. References are tags and digests, never full names. */
 export interface Repository extends Target {
@@ -6,6 +6,10 @@ export interface Repository extends Target {
   readonly origin?: Source;
   /** The size in bytes of the content with this digest, or undefined where it is not there. */
   size(digest: Digest): Promise<number | undefined>;
+  /** What changes whenever what references stand for does, or the manifest with this digest; undefined where that cannot be told. */
+  readonly stampOf?: ((digest: Digest) => string | undefined) | undefined;
+  /** Opens a blob in a file. Missing where blobs do not lie in files, or have to be fetched first. */
+  readonly openBlob?: ((descriptor: Descriptor) => Promise<OpenBlob>) | undefined;
   /** The blobs that arrive in parts. */
   readonly uploads: BlobUploads;
   /** Removes a tag; the content stays. Fails with `NOT_FOUND` where there is no such tag. */

@@ -8,8 +8,10 @@ import {
   isDigest,
   isNamed,
   isTag,
+  Layout,
   type LayoutIndex,
   OciError,
+  type OpenBlob,
   type Presence,
   type PushOptions,
   type ReferrersOptions,
@@ -34,11 +36,15 @@ export class TaggedTarget implements Repository {
   readonly closed = false;
   readonly #target: Removable;
   readonly #naming: Naming;
+  readonly stampOf: ((digest: Digest) => string | undefined) | undefined;
+  readonly openBlob: ((descriptor: Descriptor) => Promise<OpenBlob>) | undefined;
 
   constructor(name: string, target: Removable, naming: Naming) {
     this.name = name;
     this.#target = target;
     this.#naming = naming;
+    this.stampOf = target instanceof Layout ? (digest) => target.stampOf(digest) : undefined;
+    this.openBlob = target instanceof Layout ? (descriptor) => target.openBlob(descriptor) : undefined;
   }
 
   get origin(): Removable {

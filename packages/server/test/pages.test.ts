@@ -297,8 +297,12 @@ describe("what is too much for one page", () => {
       mediaTypes.index,
     );
     const index = await page(registry, manifestPlace("team/app", "index"));
-    expect([...index.matchAll(/not here/g)]).toHaveLength(100);
+    expect([...index.matchAll(/>unknown</g)]).toHaveLength(100);
     expect(index).toContain('rel="next"');
+
+    await pushArtifact(registry, "x".repeat(1_100_000), { tag: "a-large-manifest" });
+    expect(await page(registry, "/-/team/app")).toContain("It is too large to be shown.");
+    expect(await page(registry, manifestPlace("team/app", "a-large-manifest"))).toContain("xxx…");
   });
 
   test("is cut off in the tree of referrers, however deep or wide it is", async () => {

@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { cat } from "@stowage/image";
 import { defineCommand, type ExitCode } from "../command.js";
-import { openOptions, platformArgument, withRegistryOptions, withRoot } from "../locations.js";
-import { limitArguments, withLimitOptions } from "../unpack-options.js";
+import { openOptions, withRegistryOptions, withRoot } from "../locations.js";
+import { lookArguments, withLimitOptions } from "../unpack-options.js";
 
 export const catCommand = defineCommand({
   command: "cat <location> <path>",
@@ -26,12 +26,7 @@ export const catCommand = defineCommand({
       }),
   run: (args, context) => {
     const open = openOptions(args, context.signal);
-    const options = {
-      ...limitArguments(args),
-      platform: platformArgument(args.platform),
-      signal: context.signal,
-      allowDuplicates: true,
-    };
+    const options = lookArguments(args, context.signal);
     return withRoot(args.location, { open }, async ({ source, descriptor }): Promise<ExitCode> => {
       for await (const chunk of cat(source, descriptor, args.path, options))
         if (!context.out.write(chunk)) await once(context.out, "drain", { signal: context.signal });

@@ -1,8 +1,9 @@
 import { type ConvertReport, convertAttestations, formatLocation } from "@stowage/layout";
 import { withTarget } from "@stowage/registry";
+import { newDigestLines, printChange } from "../change-report.js";
 import { defineCommand } from "../command.js";
 import { locationArgument, openOptions, withRegistryOptions, withRoot } from "../locations.js";
-import { besideArchive, count, note, printJson, printLines } from "../output.js";
+import { count } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { referrerFilter, withReferrerOptions } from "../referrer-options.js";
 import { reportLines, tagFor } from "./copy.js";
@@ -47,33 +48,26 @@ export const convertCommand = defineCommand({
           onEvent: followCopy(progress),
         }),
       ).finally(() => progress.stop());
-      for (const { path, error } of report.copy.failures)
-        note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
-      if (report.left.length > 0)
-        note(
-          context,
-          `${count(report.left.length, "referrer")} of ${report.before.digest} refer to that and not to the result`,
-        );
-      for (const { digest } of report.kept)
-        note(context, `${digest} stays in the index: what it attests is not beside it`);
-      const beside = besideArchive(context, [target]);
-      if (args.json) printJson(beside, report);
-      else if (args.quiet) printLines(beside, [report.descriptor.digest]);
-      else
-        printLines(beside, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...convertLines(report)]);
-      return report.copy.failures.length > 0 ? 3 : 0;
+      const left = report.left.length;
+      return printChange(context, report, args, {
+        target,
+        notes: [
+          ...(left === 0
+            ? []
+            : [`${count(left, "referrer")} of ${report.before.digest} refer to that and not to the result`]),
+          ...report.kept.map(({ digest }) => `${digest} stays in the index: what it attests is not beside it`),
+        ],
+        lines: [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...convertLines(report)],
+      });
     });
   },
 });
 
 function convertLines(report: ConvertReport): string[] {
   const { before, descriptor, converted } = report;
-  const digests =
-    before.digest === descriptor.digest
-      ? ["  nothing to convert; the digest stays"]
-      : ["  NEW DIGEST of the index:", `    was ${before.digest}`, `    is  ${descriptor.digest}`];
+  const digests = newDigestLines(" of the index", before, descriptor);
   return [
-    ...digests,
+    ...(digests.length === 0 ? ["  nothing to convert; the digest stays"] : digests),
     ...converted.map(({ subject, descriptor: referrer }) => `  ${referrer.digest} now refers to ${subject.digest}`),
     ...reportLines(report.copy),
   ];

@@ -27,7 +27,7 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
-import { besideArchive, count, formatSize, note, printJson, printLines } from "../output.js";
+import { besideArchive, count, formatSize, note, printJson, printLines, warnOfSize } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
 import { referrersChoice, withReferrerOptions, withReferrersTarget } from "../referrer-options.js";
 import { transferOptions, uploadOptions, withTransferOptions } from "../transfer-options.js";
@@ -72,6 +72,8 @@ export const copyCommand = defineCommand({
     if (args.index !== undefined && platforms.length === 0)
       throw new UsageError("--index says what becomes of the index when --platform chooses from it; there is none");
     const elsewhere = args.referrersTo === undefined ? undefined : elsewhereArgument("referrers-to", args.referrersTo);
+    if (args.since !== undefined && target.kind === "docker-archive")
+      throw new UsageError("--since leaves holes, with which docker load takes nothing; write an oci-archive:");
     checkTargetCredentials(args, elsewhere === undefined ? [target] : [target, elsewhere]);
     const referrers = referrersChoice(args, elsewhere === undefined ? defaultReferrers(target) : "all");
     const opening = { open: open.source, referrersFrom: args.referrersFrom };
@@ -97,6 +99,7 @@ export const copyCommand = defineCommand({
         );
         return printReport(context, planned, args, `dry run: ${title}`);
       }
+      if (target.kind === "registry") warnOfSize(context, root.descriptor);
       const progress = startProgress(context, "copying", args.quiet || args.json);
       const rest = { ...options, tags, onEvent: followCopy(progress) };
       const report = await withTarget(target, open.target, (destination) =>

@@ -7,9 +7,9 @@ import {
   type LayerChange,
 } from "@stowage/image";
 import { defineCommand, type ExitCode } from "../command.js";
-import { openOptions, platformArgument, withRegistryOptions, withRoot } from "../locations.js";
+import { openOptions, withRegistryOptions, withRoot } from "../locations.js";
 import { printJson, printLines } from "../output.js";
-import { limitArguments, withLimitOptions } from "../unpack-options.js";
+import { lookArguments, withLimitOptions } from "../unpack-options.js";
 
 export const diffCommand = defineCommand({
   command: "diff <a> <b>",
@@ -29,12 +29,7 @@ export const diffCommand = defineCommand({
       }),
   run: (args, context) => {
     const open = openOptions(args, context.signal);
-    const options = {
-      ...limitArguments(args),
-      platform: platformArgument(args.platform),
-      signal: context.signal,
-      allowDuplicates: true,
-    };
+    const options = lookArguments(args, context.signal);
     return withRoot(args.a, { open }, (a) =>
       withRoot(args.b, { open }, async (b): Promise<ExitCode> => {
         const found = await diff(

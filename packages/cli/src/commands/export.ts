@@ -1,9 +1,7 @@
 import { resolve } from "node:path";
-import { compress } from "@stowage/image";
 import {
   type ArchiveNames,
   archiveNames,
-  type Compressor,
   type ExportedImage,
   type ExportOptions,
   type ExportReport,
@@ -24,6 +22,7 @@ import {
 } from "@stowage/layout";
 import { type OpenOptions, openSource } from "@stowage/registry";
 import type { Argv } from "yargs";
+import { packed, packingOf, packings } from "../archive-options.js";
 import { withBaseArguments, withBaseOptions } from "../base-options.js";
 import { type Context, defineCommand, type ExitCode, UsageError } from "../command.js";
 import { deliveryArguments, deliveryLines, withDeliveryOptions } from "../delivery-options.js";
@@ -95,7 +94,7 @@ export const exportCommand = defineCommand({
     const referrers = referrersChoice(args, args.format === "docker" ? "none" : "all");
     if (args.format === "docker" && referrers !== "none")
       throw new UsageError("--format docker has no place for referrers; hybrid has");
-    const compression = args.compress ?? compressionOf(target);
+    const compression = args.compress ?? packingOf(target);
     const delivery = deliveryArguments({ ...args, compression }, target);
     const open = openOptions(args, context.signal);
     const opened: Opened[] = [];
@@ -114,7 +113,7 @@ export const exportCommand = defineCommand({
           format: delivery.format,
           maxPart: delivery.maxPart,
           names: args.names,
-          compress: compressor(compression, context.signal),
+          ...packed(compression, context.signal),
           platforms,
           index: args.index,
           referrers,
@@ -146,8 +145,8 @@ function withArchiveOptions<T>(yargs: Argv<T>) {
       describe: "Whose names the images get; any are those that all of them understand",
     })
     .option("compress", {
-      choices: ["none", "gzip", "zstd"] as const,
-      describe: "Compress the archive as a whole [default: as FILE ends, .gz, .tgz or .zst]",
+      choices: packings,
+      describe: "Compress the archive as a whole, or make it a zip [default: as FILE ends, .gz, .tgz, .zst or .zip]",
     });
 }
 
@@ -229,15 +228,6 @@ function checkTarget(target: string, places: readonly Location[]): void {
     });
   const read = places.find((place) => place.kind !== "registry" && resolve(place.path) === resolve(target));
   if (read !== undefined && target !== "-") throw new UsageError(`${target} cannot be read and written at once`);
-}
-
-function compressionOf(target: string): "gzip" | "zstd" | "none" {
-  if (/\.(?:t?gz)$/i.test(target)) return "gzip";
-  return /\.(?:t?zst|zstd)$/i.test(target) ? "zstd" : "none";
-}
-
-function compressor(compression: "gzip" | "zstd" | "none", signal: AbortSignal): Compressor | undefined {
-  return compression === "none" ? undefined : (bytes) => compress(bytes, compression, { signal });
 }
 
 function printExport(

@@ -14,7 +14,7 @@ import { type Context, defineCommand, type ExitCode, parsed, UsageError } from "
 import { locationArgument, openOptions, platformsArgument, renameArgument, withRegistryOptions } from "../locations.js";
 import { besideArchive, note, printJson, printLines } from "../output.js";
 import { followCopy, startProgress } from "../progress.js";
-import { referrersChoice, withReferrerOptions } from "../referrer-options.js";
+import { referrersChoice, withReferrerFilter } from "../referrer-options.js";
 import { transferOptions, uploadOptions, withTransferOptions } from "../transfer-options.js";
 import { reportLines } from "./copy.js";
 
@@ -28,7 +28,7 @@ export const importCommand = defineCommand({
     ["$0 import bundle.tar --rename 'docker.io/(.*)=reg.local/$1'", "Each repository where a rule says"],
   ],
   options: (yargs) =>
-    withReferrerOptions(withTransferOptions(withRegistryOptions(yargs, "one")))
+    withReferrerFilter(withTransferOptions(withRegistryOptions(yargs, "one")))
       .positional("places", {
         type: "string",
         array: true,
@@ -55,6 +55,17 @@ export const importCommand = defineCommand({
       .option("referrers", {
         choices: ["all", "none"] as const,
         describe: "Whether referrers go along [default: all]",
+      })
+      .option("offline", {
+        type: "boolean",
+        default: false,
+        describe: "Speak to no host but those that images go to",
+      })
+      .option("allow-host", {
+        type: "string",
+        array: true,
+        requiresArg: true,
+        describe: "With --offline: this HOST[:PORT] may be asked even so, a token server for example",
       }),
   run: async (args, context) => {
     const { sources, last } = split(args.places);
@@ -63,7 +74,12 @@ export const importCommand = defineCommand({
     const platforms = platformsArgument(args.platform);
     if (args.index !== undefined && platforms.length === 0)
       throw new UsageError("--index says what becomes of the index when --platform chooses from it; there is none");
-    const open = openOptions(args, context.signal, { upload: uploadOptions(args) });
+    if (args.allowHost !== undefined && !args.offline)
+      throw new UsageError("--allow-host says who may be asked with --offline; that is not given");
+    const open = openOptions(args, context.signal, {
+      upload: uploadOptions(args),
+      onlyHosts: args.offline ? [...hostsOf(target, rename), ...(args.allowHost ?? [])] : undefined,
+    });
     const { client } = open;
     if (client === undefined) throw new TypeError("there is no client");
     return withArchive(sources, open, async (source) => {
@@ -161,6 +177,15 @@ async function rulesArgument(
       throw error;
     });
   }
+}
+
+/** The registries that images can go to. */
+function hostsOf(target: SyncPlace | undefined, rename: readonly RenameRule[]): readonly string[] {
+  if (target?.kind === "registry-prefix") return [target.host];
+  if (target?.kind === "registry") return [target.reference.host];
+  if (target !== undefined) return [];
+  // What the host is called where a rule takes it from the name, only --allow-host can say.
+  return rename.map(({ host }) => host).filter((host) => !host.includes("$"));
 }
 
 function printImport(

@@ -45,7 +45,7 @@ export const listCommand = defineCommand({
   run: async (args, context) => {
     const location = locationArgument(args.location);
     if (args.dangling) return listDangling(location, openOptions(args, context.signal), args, context);
-    const details = args.details ?? location.kind !== "registry";
+    const details = args.details ?? (location.kind !== "registry" && (args.json || !args.quiet));
     const open = openOptions(args, context.signal);
     const [tags, dangling] = await withSource(location, open, async (source) => [
       await withReferrersOf(args.referrersFrom, open, source, (both) =>

@@ -1,9 +1,9 @@
 import { type ListedFile, listFiles } from "@stowage/image";
 import { defineCommand, type ExitCode } from "../command.js";
-import { openOptions, platformArgument, withRegistryOptions, withRoot } from "../locations.js";
+import { openOptions, withRegistryOptions, withRoot } from "../locations.js";
 import { printJson, printLines, table } from "../output.js";
 import { countArgument } from "../quantities.js";
-import { limitArguments, withLimitOptions } from "../unpack-options.js";
+import { lookArguments, withLimitOptions } from "../unpack-options.js";
 
 export const listFilesCommand = defineCommand({
   command: "ls-files <location>",
@@ -35,12 +35,9 @@ export const listFilesCommand = defineCommand({
   run: (args, context) => {
     const open = openOptions(args, context.signal);
     const options = {
-      ...limitArguments(args),
-      platform: platformArgument(args.platform),
+      ...lookArguments(args, context.signal),
       layer: countArgument("layer", args.layer),
       digests: args.digests,
-      signal: context.signal,
-      allowDuplicates: true,
     };
     return withRoot(args.location, { open }, async ({ source, descriptor }): Promise<ExitCode> => {
       const files: ListedFile[] = [];

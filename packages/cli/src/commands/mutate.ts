@@ -7,10 +7,11 @@ import {
   mutate,
   type Rebase,
 } from "@stowage/image";
-import { createdAt, formatLocation, formatPlatform, type Target } from "@stowage/layout";
+import { createdAt, formatLocation, type Target } from "@stowage/layout";
 import { type OpenOptions, withTarget } from "@stowage/registry";
 import type { Argv } from "yargs";
-import { type Context, defineCommand, parsed, UsageError } from "../command.js";
+import { printChange } from "../change-report.js";
+import { defineCommand, parsed, UsageError } from "../command.js";
 import { type ConfigArguments, configArguments, withConfigOptions } from "../config-options.js";
 import { layerArguments, withLayerOptions } from "../layer-options.js";
 import {
@@ -21,11 +22,11 @@ import {
   withRegistryOptions,
   withRoot,
 } from "../locations.js";
-import { besideArchive, note, printJson, printLines } from "../output.js";
+import { mutationLines, mutationNotes } from "../mutation-report.js";
 import { followCopy, startProgress } from "../progress.js";
 import { limitArguments, withLimitOptions } from "../unpack-options.js";
 import { withBase } from "./build.js";
-import { reportLines, tagFor } from "./copy.js";
+import { tagFor } from "./copy.js";
 
 export const mutateCommand = defineCommand({
   command: "mutate <location>",
@@ -104,12 +105,11 @@ export const mutateCommand = defineCommand({
       const report = await withRebase(args.rebase, open, (rebase) =>
         withTarget(target, open, (destination) => work(destination, rebase)),
       ).finally(() => progress.stop());
-      explain(context, report);
-      const beside = besideArchive(context, [target]);
-      if (args.json) printJson(beside, report);
-      else if (args.quiet) printLines(beside, [report.descriptor.digest]);
-      else printLines(beside, [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...lines(report)]);
-      return report.copy.failures.length > 0 ? 3 : 0;
+      return printChange(context, report, args, {
+        target,
+        notes: mutationNotes(report),
+        lines: [`${formatLocation(root.location)} -> ${formatLocation(target)}`, ...mutationLines(report)],
+      });
     });
   },
 });
@@ -157,33 +157,4 @@ function editArguments(args: EditArguments): ConfigEdits {
     removeExposedPorts: args["remove-port"],
     removeVolumes: args["remove-volume"],
   };
-}
-
-/** What did not come along, and why. */
-function explain(context: Context, { copy, left, attestations }: MutateReport): void {
-  for (const { path, error } of copy.failures)
-    note(context, `not copied: ${path.join(" > ")}: ${(error as Error).message}`);
-  for (const { digest } of left) note(context, `the referrer ${digest} stays with the old digest`);
-  for (const { digest } of attestations)
-    note(context, `the attestation ${digest} is about the old digest and is left out`);
-}
-
-function lines({ before, descriptor, images, copy }: MutateReport): string[] {
-  if (before.digest === descriptor.digest) return ["  nothing changed; the digest stays", ...reportLines(copy)];
-  const isIndex = !images.some((image) => image.descriptor.digest === descriptor.digest);
-  return [
-    `  NEW DIGEST${isIndex ? " of the index" : ""}:`,
-    ...wasAndIs(before.digest, descriptor.digest),
-    ...(isIndex
-      ? images.flatMap((image) => [
-          `  NEW DIGEST for ${formatPlatform(image.platform)}:`,
-          ...wasAndIs(image.before.digest, image.descriptor.digest),
-        ])
-      : []),
-    ...reportLines(copy),
-  ];
-}
-
-function wasAndIs(was: string, is: string): string[] {
-  return [`    was ${was}`, `    is  ${is}`];
 }

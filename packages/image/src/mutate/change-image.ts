@@ -37,6 +37,8 @@ export interface ImageChanges extends LayerEdits, ConfigEdits {
   readonly annotations?: Annotations | undefined;
   /** Keys to take away from the manifest of each image, before others are set. */
   readonly removeAnnotations?: readonly string[] | undefined;
+  /** The very last step. It may change what the manifest says of layers, but not which they are. */
+  readonly describe?: ((image: MutableImage) => Promise<MutableImage>) | undefined;
 }
 
 /** True where layers are made, which take space. */
@@ -83,7 +85,8 @@ export async function changeImage(
   if (!isDeepStrictEqual(config, changeConfig(image.config, {}))) image = { ...image, config };
   image = convertImage(image, changes.mediaTypes);
   if (changes.rebase === undefined) image = withoutStaleBase(image, original);
-  return changeAnnotations(image, changes);
+  image = changeAnnotations(image, changes);
+  return changes.describe === undefined ? image : changes.describe(image);
 }
 
 function withTimes(image: MutableImage, created: string): MutableImage {

@@ -42,8 +42,8 @@ export class ArchiveSource extends IndexedSource {
    * it since version 25, the layout counts: only there digests are what they were. An archive in parts is named by one of them,
    * by the directory they are in, or by all of them; parts may be missing. Fails as {@link openArchive} does, and with `INVALID` where there is neither in it.
    */
-  static async open(path: string | readonly string[]): Promise<ArchiveSource> {
-    const files = await openArchive(path);
+  static async open(path: string | readonly string[], options: Abortable = {}): Promise<ArchiveSource> {
+    const files = await openArchive(path, options);
     const name = typeof path === "string" ? path : (path[0] as string);
     try {
       const source = new ArchiveSource(name, files);
@@ -120,15 +120,12 @@ export class ArchiveSource extends IndexedSource {
   async #read(path: string): Promise<void> {
     const where = path === "-" ? "the archive on stdin" : path;
     if (this.#files.size("oci-layout") === undefined || this.#files.size("index.json") === undefined) {
-      this.#docker = await readDockerArchive(this.#files, where);
-      if (this.#docker === undefined) {
+      if (!(await this.#readDocker(path, where))) {
         const missing = this.#files.size("oci-layout") === undefined ? "oci-layout" : "index.json";
         throw new OciError("INVALID", `${where} holds no OCI layout: it has no ${missing}`, {
           hint: "Nor is it what docker save writes: it has no manifest.json.",
         });
       }
-      this.#name = `docker-archive:${path}`;
-      this.#index = this.#docker.index;
       return;
     }
     const version = await readFile(this.#files, "oci-layout", where, MAXIMUM_LAYOUT_FILE_SIZE);
@@ -140,6 +137,17 @@ export class ArchiveSource extends IndexedSource {
     const index = await readFile(this.#files, "index.json", where, MAXIMUM_INDEX_SIZE);
     const read = await readIndex(index, `index.json in ${where}`, this);
     this.#index = withFullNames(await withHiddenEntries(read, this, where));
+    // Some versions of Docker list nothing there, and the image beside it.
+    if (this.#index.manifests.length === 0) await this.#readDocker(path, where);
+  }
+
+  /** Reads what docker load would. False where there is nothing for it. */
+  async #readDocker(path: string, where: string): Promise<boolean> {
+    this.#docker = await readDockerArchive(this.#files, where);
+    if (this.#docker === undefined) return false;
+    this.#name = `docker-archive:${path}`;
+    this.#index = this.#docker.index;
+    return true;
   }
 
   #fileOf(digest: Digest): string {

@@ -15,6 +15,7 @@ import type { ArchiveWriter, Compressor } from "./archive-writer.js";
 import { blobPath, dockerManifest, type LoadedImage } from "./docker-manifest.js";
 import { hideFromLoaders } from "./hidden-entries.js";
 import { TarFile } from "./tar-writer.js";
+import { ZipFile } from "./zip-writer.js";
 
 /**
  * What an archive holds.
@@ -37,7 +38,9 @@ export interface ArchiveOptions {
    * out what is no image. Default: false; then every named entry has to be an image for a single platform.
    */
   readonly choosePlatform?: boolean | undefined;
-  /** Compresses the archive as a whole. Default: it is not compressed. */
+  /** Default: `tar`. In a `zip` files are stored as they are. */
+  readonly container?: "tar" | "zip" | undefined;
+  /** Compresses a tar as a whole. Default: it is not compressed. */
   readonly compress?: Compressor | undefined;
 }
 
@@ -73,7 +76,9 @@ export class ArchiveTarget extends IndexedTarget {
 
   /** Starts an archive at `path`; `-` is stdout. Fails with `NOT_FOUND` or `DENIED` where its directory cannot be written to. */
   static async create(path: string, options: ArchiveOptions = {}): Promise<ArchiveTarget> {
-    return ArchiveTarget.over(path, await TarFile.create(path, options.compress), options);
+    const writer =
+      options.container === "zip" ? await ZipFile.create(path) : await TarFile.create(path, options.compress);
+    return ArchiveTarget.over(path, writer, options);
   }
 
   /** Starts an archive whose files go to `writer`; `path` is what it is called in messages. */

@@ -64,7 +64,10 @@ export async function readDockerArchive(files: ArchiveFiles, where: string): Pro
   return { index: { ...emptyIndex, manifests: [...manifests.values()] }, made, files: named };
 }
 
-/** Reads a file of the archive as a whole. Fails with `INVALID` where it is not there, and with `LIMIT` where it is larger than `limit` bytes. */
+/**
+ * Reads a file of the archive as a whole. Fails with `INVALID` where it is not there, or there twice with different content, and
+ * with `LIMIT` where it is larger than `limit` bytes.
+ */
 export async function readFile(
   files: ArchiveFiles,
   name: string,
@@ -75,7 +78,9 @@ export async function readFile(
   if (size === undefined) throw new OciError("INVALID", `${where} is not complete: it has no ${name}`);
   // The archive tells the size, before a byte of it is read.
   if (size > limit) throw new OciError("LIMIT", `${name} in ${where} has ${size} bytes; ${limit} are allowed`);
-  return collect(files.read(name), limit, `${name} in ${where}`);
+  const bytes = await collect(files.read(name), limit, `${name} in ${where}`);
+  if (await files.sameInAll(name, bytes)) return bytes;
+  throw new OciError("INVALID", `${where} has two files called ${name}: two readers would see two things`);
 }
 
 async function readImages(files: ArchiveFiles, where: string): Promise<readonly DockerImage[]> {

@@ -56,11 +56,11 @@ export async function exportImages(
   path: string,
   options: ExportOptions = {},
 ): Promise<ExportReport> {
-  const { format = "hybrid", names = "any", compress, maxPart, onEvent } = options;
+  const { format = "hybrid", names = "any", container, compress, maxPart, onEvent } = options;
   checkPlainLayout(format, options);
   const parts = maxPart === undefined ? undefined : new PartsFile(path, { ...options, size: maxPart });
   const { create = parts === undefined ? ArchiveTarget.create : overParts(parts) } = options;
-  const target = await create(path, { format, names, compress, choosePlatform: true });
+  const target = await create(path, { format, names, container, compress, choosePlatform: true });
   const reports: CopyReport[] = [];
   try {
     for (const image of images) {

@@ -4,9 +4,9 @@ import { type FileHandle, open, unlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { decompress } from "../compression/decompress.js";
-import type { Bytes } from "../content.js";
+import type { Abortable, Bytes } from "../content.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
-import { inLargeChunks, openRegularFile, readRange, writeFully } from "../store/files.js";
+import { inLargeChunks, openRegularFile, readRange, untilAborted, writeFully } from "../store/files.js";
 import type { ArchiveFiles } from "./archive-files.js";
 import { TarFiles } from "./tar-files.js";
 import { ZipFiles } from "./zip-files.js";
@@ -30,10 +30,10 @@ const MAGIC: readonly (readonly [kind: "gzip" | "zstd" | "zip" | "xz" | "bzip2",
  * temporary file that has no name any more. Fails with `NOT_FOUND`, with `INVALID` where it is damaged or something else,
  * with `UNSUPPORTED` where it is compressed in another way, with `LIMIT` where it unpacks to too much.
  */
-export async function openArchiveFiles(path: string): Promise<ArchiveFiles> {
+export async function openArchiveFiles(path: string, options: Abortable = {}): Promise<ArchiveFiles> {
   const where = path === "-" ? "the archive on stdin" : path;
-  const handle = path === "-" ? await openStdin() : (await openRegularFile(path, true)).handle;
-  return openHandle(handle, where, TarFiles.open);
+  const handle = path === "-" ? await openStdin(options.signal) : (await openRegularFile(path, true)).handle;
+  return openHandle(handle, where, TarFiles.open, options);
 }
 
 /** Opens an archive of which a part is missing or damaged: what stands before that can be read. */
@@ -63,13 +63,14 @@ async function openHandle(
   opened: FileHandle,
   where: string,
   openTar: (handle: FileHandle, where: string) => Promise<ArchiveFiles>,
+  { signal }: Abortable = {},
 ): Promise<ArchiveFiles> {
   let handle = opened;
   try {
     let kind = await kindOf(handle);
     if (kind === "gzip" || kind === "zstd") {
       const compressed = handle;
-      handle = await spool(decompressed(compressed, where), where);
+      handle = await spool(untilAborted(decompressed(compressed, where), signal), where);
       await compressed.close();
       kind = await kindOf(handle);
     }
@@ -93,9 +94,9 @@ async function kindOf(handle: FileHandle): Promise<(typeof MAGIC)[number][0] | u
 }
 
 /** A file that stdin was redirected from can be read anywhere; a pipe cannot. */
-async function openStdin(): Promise<FileHandle> {
+async function openStdin(signal: AbortSignal | undefined): Promise<FileHandle> {
   if (process.platform !== "win32" && fstatSync(0).isFile()) return open("/dev/stdin", "r");
-  return spool(process.stdin, "the archive on stdin");
+  return spool(untilAborted(process.stdin, signal), "the archive on stdin");
 }
 
 async function* decompressed(handle: FileHandle, where: string): AsyncGenerator<Uint8Array, void, undefined> {

@@ -2,7 +2,6 @@ import { once } from "node:events";
 import { type Pack, pack } from "tar-stream";
 import type { Bytes } from "../content.js";
 import { OciError } from "../model/errors.js";
-import { inLargeChunks } from "../store/files.js";
 import type { ArchiveWriter, Compressor } from "./archive-writer.js";
 import { OutputFile } from "./output-file.js";
 
@@ -70,8 +69,7 @@ export class TarFile implements ArchiveWriter {
 
   async #drain(compress: Compressor | undefined): Promise<void> {
     const bytes = this.#pack as AsyncIterable<Uint8Array>;
-    for await (const chunk of inLargeChunks(compress === undefined ? bytes : compress(bytes)))
-      await this.#output.write(chunk);
+    for await (const chunk of compress === undefined ? bytes : compress(bytes)) await this.#output.write(chunk);
   }
 
   #fail(error: unknown): void {

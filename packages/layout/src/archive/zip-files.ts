@@ -9,6 +9,9 @@ import { normalizeName } from "./tar-files.js";
 /** How many entries an archive may have. */
 const MAXIMUM_ENTRIES = 1_000_000;
 
+/** How many bytes of the directory are read at once. */
+const WINDOW = 64 * 1024;
+
 /** The files in a zip that is open: what a job of a pipeline uploads, and another one downloads. */
 export class ZipFiles implements ArchiveFiles {
   readonly #handle: FileHandle;
@@ -49,7 +52,10 @@ export class ZipFiles implements ArchiveFiles {
             "UNSUPPORTED",
             `${entry.fileName} in ${where} is encrypted, or compressed in an unknown way`,
           );
-        entries.set(normalizeName(entry.fileName), entry);
+        const name = normalizeName(entry.fileName);
+        // No tool makes such a zip, and readers take different ones of the two.
+        if (entries.has(name)) throw new OciError("INVALID", `${where} has two files called ${name}`);
+        entries.set(name, entry);
       }
       return new ZipFiles(handle, zip, where, entries);
     } catch (error) {
@@ -82,6 +88,10 @@ export class ZipFiles implements ArchiveFiles {
     }
   }
 
+  async sameInAll(): Promise<boolean> {
+    return true;
+  }
+
   async close(): Promise<void> {
     this.#zip.close();
     await this.#handle.close();
@@ -97,10 +107,38 @@ function asOciError(error: unknown, where: string): unknown {
 /** Lets the zip library read where it wants to in a file that is open. */
 class HandleReader extends yauzl.RandomAccessReader {
   readonly #handle: FileHandle;
+  /** What was read last, and where it stands: the directory is read in pieces of a few bytes. */
+  #window = Buffer.alloc(0);
+  #start = 0;
 
   constructor(handle: FileHandle) {
     super();
     this.#handle = handle;
+  }
+
+  override read(
+    buffer: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+    callback: (error: Error | null) => void,
+  ): void {
+    this.#read(length, position).then((bytes) => {
+      bytes.copy(buffer, offset);
+      callback(null);
+    }, callback);
+  }
+
+  async #read(length: number, position: number): Promise<Buffer> {
+    if (position < this.#start || position + length > this.#start + this.#window.length) {
+      const window = Buffer.alloc(Math.max(length, WINDOW));
+      const { bytesRead } = await this.#handle.read(window, 0, window.length, position);
+      this.#window = window.subarray(0, bytesRead);
+      this.#start = position;
+    }
+    const bytes = this.#window.subarray(position - this.#start, position - this.#start + length);
+    if (bytes.length < length) throw new Error("unexpected end of the file");
+    return bytes;
   }
 
   override _readStreamForRange(start: number, end: number): Readable {

@@ -1,7 +1,15 @@
 import type { Abortable, Content, Presence } from "../content.js";
 import type { CopyReport } from "../copy.js";
 import { type Descriptor, plainDescriptor } from "../model/descriptor.js";
+import { IndexedSource } from "../store/indexed-source.js";
 import { type Base, firstWith } from "./base.js";
+
+/** A blob that a base has. */
+export interface NearContent {
+  readonly content: Content;
+  /** Its bytes are read from the base, and not from the source. */
+  readonly readThere: boolean;
+}
 
 /** What the bases of a copy decide for each blob, and what came of it. */
 export class Bases {
@@ -32,22 +40,32 @@ export class Bases {
     return this.#left;
   }
 
-  /** Whether a blob is left out because a base has it, or comes from a base that has it; undefined where it comes from the source. */
-  async decide(blob: Descriptor): Promise<"left out" | Content | undefined> {
+  /**
+   * Whether a blob is left out because a base has it, or comes from a base that has it; undefined where it comes from the
+   * source, as `own` does. Where only a registry has it, what lies on a disk here is read here, and merely mounted there.
+   */
+  async decide(own: Content): Promise<"left out" | NearContent | undefined> {
+    const { descriptor: blob, origin } = own;
     if ((await firstWith(this.#since, blob, this.#options)) !== undefined) {
       this.#left.push(plainDescriptor(blob));
       return "left out";
     }
     const source = (await firstWith(this.#have ?? [], blob, this.#options))?.source;
     if (source === undefined) return undefined;
-    return { descriptor: blob, open: () => source.fetch(blob, this.#options), origin: source };
+    const isHere = origin instanceof IndexedSource && !(source instanceof IndexedSource);
+    if (isHere && (await origin.size(blob.digest)) !== undefined)
+      return { content: { ...own, origin: source }, readThere: false };
+    return {
+      content: { descriptor: blob, open: () => source.fetch(blob, this.#options), origin: source },
+      readThere: true,
+    };
   }
 
   /** Counts a blob that came from a base. */
-  took({ size }: Descriptor, presence: Presence): void {
-    if (presence === "present") return;
+  took({ content: { descriptor }, readThere }: NearContent, presence: Presence): void {
+    if (presence === "present" || (presence === "written" && !readThere)) return;
     this.#count++;
-    this.#bytes += size;
+    this.#bytes += descriptor.size;
   }
 
   /** What came from bases, for the report. */

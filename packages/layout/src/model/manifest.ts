@@ -46,6 +46,9 @@ export type Manifest =
 /** The largest manifest or index that is read or written, in bytes. distribution-spec v1.1.1 asks clients and registries for at least 4 MB. */
 export const MAXIMUM_MANIFEST_SIZE = 8 * 1024 * 1024;
 
+/** What every registry should take, in bytes; many take no more. distribution-spec v1.1.1, "Pushing Manifests". */
+export const PORTABLE_MANIFEST_SIZE = 4 * 1024 * 1024;
+
 /**
  * Parses the bytes of a manifest or index of the given type. Fails with `INVALID` where a field breaks the spec, where the
  * `mediaType` inside disagrees with `mediaType`, or where it has both `layers` and `manifests` (CVE-2021-41190).

@@ -24,23 +24,29 @@ const OPERATING_SYSTEMS: ReadonlyMap<string, string> = new Map([
   ["win32", "windows"],
 ]);
 
+const PLATFORM =
+  /^(?:([a-z0-9_.-]+)(?:\(([a-zA-Z0-9._-]*)((?:\+[a-zA-Z0-9._-]+)*)\))?\/)?([a-zA-Z0-9_.-]+)(?:\/([a-zA-Z0-9_.]+))?(?::([a-zA-Z0-9._-]+))?$/;
+
 /**
  * Reads `os/architecture[/variant]`, or a bare architecture (`arm64`, then the system is `linux`), with an optional
- * `:osversion` behind it. Common aliases (`x86_64`, `aarch64`, `armhf`) become Go's names. Fails with `INVALID`.
+ * `:osversion` behind it, or as containerd writes it `os(osversion+feature)/architecture[/variant]`. Common aliases (`x86_64`,
+ * `aarch64`, `armhf`) become Go's names. Fails with `INVALID`.
  */
 export function parsePlatform(text: string): Platform {
-  const match = /^(?:([a-z0-9_.-]+)\/)?([a-zA-Z0-9_.-]+)(?:\/([a-zA-Z0-9_.]+))?(?::([a-zA-Z0-9._-]+))?$/.exec(text);
-  if (match === null) {
+  const match = PLATFORM.exec(text);
+  const [, os, inside, features = "", architecture, variant, behind] = match ?? [];
+  const osVersion = behind ?? (inside || undefined);
+  if (match === null || (behind !== undefined && inside)) {
     throw new OciError("INVALID", `not a platform: ${JSON.stringify(text)}`, {
       hint: "A platform looks like linux/amd64 or linux/arm/v7.",
     });
   }
-  const [, os, architecture, variant, osVersion] = match;
   return normalizePlatform({
     os: os ?? "linux",
     architecture: architecture as string,
     ...(variant === undefined ? {} : { variant }),
     ...(osVersion === undefined ? {} : { "os.version": osVersion }),
+    ...(features === "" ? {} : { "os.features": features.slice(1).split("+") }),
   });
 }
 
@@ -64,16 +70,36 @@ export function formatPlatform(platform: Platform): string {
   return `${platform.os}/${platform.architecture}${platform.variant ? `/${platform.variant}` : ""}${version}`;
 }
 
-/** True if `platform` is what `wanted` asks for. An os version that is not asked for is not compared. */
+/**
+ * True if `platform` is what `wanted` asks for. An os version that is not asked for is not compared; `10.0.17763` asks for any
+ * `10.0.17763.x`, as a Windows host does. Features that are asked for must be among those there are.
+ */
 export function matchesPlatform(platform: Platform, wanted: Platform): boolean {
   const have = normalizePlatform(platform);
   const want = normalizePlatform(wanted);
+  const version = want["os.version"];
   return (
     have.os === want.os &&
     have.architecture === want.architecture &&
     (have.variant ?? "") === (want.variant ?? "") &&
-    (want["os.version"] === undefined || have["os.version"] === want["os.version"])
+    (version === undefined || `${have["os.version"]}.`.startsWith(`${version}.`)) &&
+    (want["os.features"] ?? []).every((feature) => have["os.features"]?.includes(feature) === true)
   );
+}
+
+/**
+ * What a machine for this platform can run, the best first: itself, then the lower variants of its architecture, as containerd
+ * orders them.
+ */
+export function runnablePlatforms(wanted: Platform): readonly [Platform, ...Platform[]] {
+  const platform = normalizePlatform(wanted);
+  const { variant, ...plain } = platform;
+  const number = Number(/^v([0-9]+)$/.exec(variant ?? "")?.[1] ?? 0);
+  const lowest = platform.architecture === "arm" ? 5 : platform.architecture === "amd64" ? 2 : number;
+  const lower: Platform[] = [];
+  for (let at = number - 1; at >= lowest; at--) lower.push({ ...plain, variant: `v${at}` });
+  if (variant !== undefined && platform.architecture !== "arm") lower.push(plain);
+  return [platform, ...lower];
 }
 
 /** The platform of a Linux container on this machine's processor. */

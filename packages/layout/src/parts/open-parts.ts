@@ -2,6 +2,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { ArchiveFiles } from "../archive/archive-files.js";
 import { openArchiveFiles, openDamagedFiles } from "../archive/open-files.js";
+import type { Abortable } from "../content.js";
 import { OciError, systemError } from "../model/errors.js";
 import { compareText } from "../store/index-json.js";
 import { type OpenedPart, readPart } from "./opened-part.js";
@@ -13,13 +14,13 @@ import { parsePartName } from "./part-names.js";
  * Opens an archive in one file, or one that was cut into parts: named by one of them, by the directory they are in, or by all of
  * them. What is missing or damaged of parts shows when it is read. Fails as {@link openArchiveFiles} and {@link PartFiles.of} do.
  */
-export async function openArchive(path: string | readonly string[]): Promise<ArchiveFiles> {
-  if (typeof path !== "string") return path.length === 1 ? openArchive(path[0] as string) : openParts(path);
-  if (path === "-") return openArchiveFiles(path);
+export async function openArchive(path: string | readonly string[], options: Abortable = {}): Promise<ArchiveFiles> {
+  if (typeof path !== "string") return path.length === 1 ? openArchive(path[0] as string, options) : openParts(path);
+  if (path === "-") return openArchiveFiles(path, options);
   if (await isDirectory(path)) return openParts(await partsIn(path), path);
   const parts = parsePartName(path) === undefined || !(await isFile(path)) ? undefined : await openNamedParts(path);
   if (parts !== undefined) return parts;
-  const files = await openArchiveFiles(path);
+  const files = await openArchiveFiles(path, options);
   if (files.size(PART_FILE) === undefined) return files;
   await files.close();
   return openParts([path], path);

@@ -13,10 +13,11 @@ import { gzipDigests } from "./gzip-digests.js";
 import { type HashOptions, hashFile } from "./hash-threads.js";
 import { checkArrived, fetchPartially, WORTH_KEEPING } from "./partial-blob.js";
 import { processMark } from "./process.js";
+import { type OpenBlob, VerifiedBlobs } from "./verified-blobs.js";
 import { writeStream } from "./write-stream.js";
 
 /** After this time, in ms, a blob that a writer counts on is marked as used anew. Far below any sensible grace time of a collection. */
-const REFRESH_AFTER = 60_000;
+export const REFRESH_AFTER = 60_000;
 
 /** The largest blob that is read without giving way, in bytes. */
 const SMALL = 16 * 1024;
@@ -25,6 +26,10 @@ function isContentOf(bytes: Uint8Array, digest: Digest): boolean {
   const hasher = Hasher.for(digest);
   hasher.update(bytes);
   return hasher.digest() === digest;
+}
+
+function wrongSize({ digest, size: declared }: Descriptor, path: string, size: number): OciError {
+  return new OciError("MISMATCH", `${digest} at ${path} has ${size} bytes; its descriptor says ${declared}`);
 }
 
 /** What storing a blob may be told, and may tell. */
@@ -45,6 +50,7 @@ export class BlobDirectory {
   /** The directory of the layout. */
   readonly root: string;
   readonly #allowed: AllowedRoots;
+  readonly #verified = new VerifiedBlobs();
   readonly #running = new Map<Digest, { readonly size: number; readonly work: Promise<void> }>();
 
   constructor(root: string, allowed = new AllowedRoots()) {
@@ -125,11 +131,7 @@ export class BlobDirectory {
     const path = await this.#allowed.follow(this.path(descriptor.digest));
     const { handle, size } = await openRegularFile(path);
     try {
-      if (size !== descriptor.size)
-        throw new OciError(
-          "MISMATCH",
-          `${descriptor.digest} at ${path} has ${size} bytes; its descriptor says ${descriptor.size}`,
-        );
+      if (size !== descriptor.size) throw wrongSize(descriptor, path, size);
       const chunks = readChunks(handle, from, signal, size);
       yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
@@ -138,13 +140,38 @@ export class BlobDirectory {
     }
   }
 
+  /**
+   * Opens a blob for somebody who reads it as it suits them. That it has its digest is found out by another thread meanwhile, and
+   * once as long as the file stays the same. Fails as {@link read} does, but for a wrong digest.
+   */
+  async open(descriptor: Descriptor): Promise<OpenBlob> {
+    const path = await this.#allowed.follow(this.path(descriptor.digest));
+    const { handle, size } = await openRegularFile(path);
+    if (size !== descriptor.size) {
+      await handle.close();
+      throw wrongSize(descriptor, path, size);
+    }
+    const checked = this.#verified.check(descriptor.digest, handle, () => this.check(descriptor, {}));
+    checked.catch(() => {});
+    return {
+      readInto: async (buffer, offset) => (await handle.read(buffer, 0, buffer.byteLength, offset)).bytesRead,
+      verified: () => checked,
+      // The stamp of the file may still be looked at.
+      close: () =>
+        checked.then(
+          () => handle.close(),
+          () => handle.close(),
+        ),
+    };
+  }
+
   /** As reading all of it with {@link read}, with the hash taken by another thread. */
-  async check({ digest, size: declared }: Descriptor, options: HashOptions): Promise<void> {
+  async check(descriptor: Descriptor, options: HashOptions): Promise<void> {
+    const { digest } = descriptor;
     const path = await this.#allowed.follow(this.path(digest));
     const { handle, size } = await openRegularFile(path);
     try {
-      if (size !== declared)
-        throw new OciError("MISMATCH", `${digest} at ${path} has ${size} bytes; its descriptor says ${declared}`);
+      if (size !== descriptor.size) throw wrongSize(descriptor, path, size);
       const hasher = Hasher.for(digest);
       const found = `${hasher.algorithm}:${await hashFile(handle.fd, hasher.algorithm, options)}`;
       if (found !== digest) throw damaged(`${digest} at ${path}`, found);

@@ -1,4 +1,4 @@
-import { readdir, writeFile } from "node:fs/promises";
+import { lstat, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { decompress } from "../compression/decompress.js";
 import type { Abortable } from "../content.js";
@@ -8,6 +8,7 @@ import { isOciError, systemErrorCode } from "../model/errors.js";
 import { isJsonObject, parseJson } from "../model/json.js";
 import { mediaTypes } from "../model/media-types.js";
 import type { BlobDirectory } from "./blobs.js";
+import { fileStamp } from "./file-stamp.js";
 import { makeDirectory, readSmallFile, removeFile, replaceFile } from "./files.js";
 
 /** The name of the directory in the root of a layout. Other tools leave names alone that they do not know. */
@@ -26,6 +27,11 @@ export interface CompressedLayer {
   /** What compressed it, with its version and level where they matter: the same compressor makes the same bytes of the same tar. */
   readonly compressor: string;
   readonly descriptor: Descriptor;
+}
+
+interface RecordedLayer extends CompressedLayer {
+  /** Of the file of the layer, when it was known to be the right one. */
+  readonly stamp?: string;
 }
 
 /** What is asked for: the tar by its digest, or at least by its size. */
@@ -57,21 +63,29 @@ export class CompressedLayers {
   }
 
   /**
-   * True if the layer is there, whole, and decompresses to the tar of the record; then collections that start within their grace
-   * time spare it. All of it is read.
+   * True if the layer is there and decompresses to the tar of the record; then collections that start within their grace time
+   * spare it. All of it is read and decompressed, unless its file is still the very file that was recorded, unchanged since:
+   * a layout that was copied or restored from a cache is verified once.
    */
-  async verify({ diffId, size, descriptor }: CompressedLayer, options: Abortable = {}): Promise<boolean> {
-    if ((await this.#blobs.claim(descriptor.digest)) !== descriptor.size) return false;
+  async verify(layer: CompressedLayer, options: Abortable = {}): Promise<boolean> {
+    const { digest, size } = layer.descriptor;
+    const before = await this.#stampOf(digest);
+    if ((await this.#blobs.claim(digest)) !== size) return false;
+    const recorded = (await this.#read(nameOf(layer)))?.stamp;
+    if ((before === undefined || before !== recorded) && !(await this.#decompressesTo(layer, options))) return false;
+    // Claiming it may have changed its times.
+    if ((await this.#stampOf(digest)) !== recorded) await this.record(layer);
+    return true;
+  }
+
+  async #decompressesTo({ diffId, size, descriptor }: CompressedLayer, options: Abortable): Promise<boolean> {
     try {
       if (descriptor.mediaType === mediaTypes.layerGzip)
         return await this.#blobs.isGzipOf(descriptor, { diffId, size }, options);
       const hasher = Hasher.for(diffId);
       let length = 0;
-      for await (const chunk of decompress(
-        this.#blobs.read(descriptor, 0, options.signal),
-        descriptor.digest,
-        options,
-      )) {
+      const blob = this.#blobs.read(descriptor, 0, options.signal);
+      for await (const chunk of decompress(blob, descriptor.digest, options)) {
         length += chunk.byteLength;
         if (length > size) return false;
         hasher.update(chunk);
@@ -85,17 +99,29 @@ export class CompressedLayers {
   }
 
   /** Keeps a record, where that can be done: a layout that is read-only or a disk that is full is no failure. */
-  async record(layer: CompressedLayer): Promise<void> {
-    const { mediaType, digest, size } = layer.descriptor;
+  async record({ diffId, size, compressor, descriptor }: CompressedLayer): Promise<void> {
+    const { mediaType, digest, size: compressed } = descriptor;
     const temporary = this.#blobs.temporary();
+    const layer = { diffId, size, compressor, descriptor: { mediaType, digest, size: compressed } };
     try {
       await makeDirectory(this.#directory);
       await makeDirectory(this.#blobs.ingest);
-      await writeFile(temporary, `${JSON.stringify({ ...layer, descriptor: { mediaType, digest, size } })}\n`);
+      await writeFile(temporary, `${JSON.stringify({ ...layer, stamp: await this.#stampOf(digest) })}\n`);
       await replaceFile(temporary, join(this.#directory, nameOf(layer)));
     } catch (error) {
       await removeFile(temporary).catch(() => {});
       if (systemErrorCode(error) === undefined) throw error;
+    }
+  }
+
+  /** What changes whenever the file of a blob does; undefined where it is no file of the layout itself. */
+  async #stampOf(digest: Digest): Promise<string | undefined> {
+    const path = this.#blobs.path(digest);
+    try {
+      return (await lstat(path)).isFile() ? await fileStamp(path) : undefined;
+    } catch (error) {
+      if (systemErrorCode(error) === undefined) throw error;
+      return undefined;
     }
   }
 
@@ -118,13 +144,13 @@ export class CompressedLayers {
   }
 
   /** Undefined where the file is no record of this name. */
-  async #read(name: string): Promise<CompressedLayer | undefined> {
+  async #read(name: string): Promise<RecordedLayer | undefined> {
     try {
       const value = parseJson(await readSmallFile(join(this.#directory, name), MAXIMUM_RECORD), name);
       if (!isJsonObject(value)) return undefined;
-      const { size, compressor } = value;
+      const { size, compressor, stamp } = value;
       const descriptor = parseDescriptor(value.descriptor, name);
-      const record = { diffId: parseDigest(value.diffId), size, compressor, descriptor } as CompressedLayer;
+      const record = { diffId: parseDigest(value.diffId), size, compressor, descriptor, stamp } as RecordedLayer;
       return nameOf(record) === name ? record : undefined;
     } catch (error) {
       if (isOciError(error) || systemErrorCode(error) !== undefined) return undefined;

@@ -149,24 +149,24 @@ function iteratorOf(stream: Bytes): AsyncIterator<Uint8Array> | Iterator<Uint8Ar
   return Symbol.asyncIterator in stream ? stream[Symbol.asyncIterator]() : stream[Symbol.iterator]();
 }
 
-/** Collects small chunks into chunks of {@link CHUNK_SIZE}; a chunk that is large already passes as it is. Where the stream fails, what came before passes first. */
-export async function* inLargeChunks(stream: Bytes): AsyncGenerator<Uint8Array> {
+/** Collects small chunks into chunks of `size` bytes; a chunk that is large already passes as it is. Where the stream fails, what came before passes first. */
+export async function* inLargeChunks(stream: Bytes, size: number = CHUNK_SIZE): AsyncGenerator<Uint8Array> {
   let buffer: Buffer | undefined;
   let filled = 0;
   let failed: { readonly reason: unknown } | undefined;
   try {
     for await (const chunk of stream) {
-      if (buffer === undefined && chunk.byteLength >= CHUNK_SIZE / 2) {
+      if (buffer === undefined && chunk.byteLength >= size / 2) {
         yield chunk;
         continue;
       }
       for (let at = 0; at < chunk.byteLength; ) {
-        buffer ??= Buffer.allocUnsafeSlow(CHUNK_SIZE);
-        const count = Math.min(chunk.byteLength - at, CHUNK_SIZE - filled);
+        buffer ??= Buffer.allocUnsafeSlow(size);
+        const count = Math.min(chunk.byteLength - at, size - filled);
         buffer.set(chunk.subarray(at, at + count), filled);
         at += count;
         filled += count;
-        if (filled === CHUNK_SIZE) {
+        if (filled === size) {
           yield buffer;
           buffer = undefined;
           filled = 0;

@@ -16,6 +16,12 @@ export interface WriteOptions extends PushOptions {
   readonly algorithm?: DigestAlgorithm;
 }
 
+/** The options of {@link IndexedTarget.tag}. */
+export interface TagOptions extends Abortable {
+  /** What the tag must stand for until it is changed. Default: anything or nothing. */
+  readonly expected?: Digest | undefined;
+}
+
 /** A change of the index: a function of what it was. Returning its argument changes nothing. */
 export type IndexChange = (index: LayoutIndex) => LayoutIndex | Promise<LayoutIndex>;
 
@@ -154,10 +160,17 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
     return bytes !== undefined && Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes(digest);
   }
 
-  async tag(reference: string, descriptor: Descriptor, options: Abortable = {}): Promise<void> {
+  /** As every target. With `expected` it fails with `CONFLICT` where the tag stands for something else than that by now. */
+  async tag(reference: string, descriptor: Descriptor, options: TagOptions = {}): Promise<void> {
     checkName(reference);
     await this.#checkPresent(reference, descriptor, options);
     const change: IndexChange = async (index) => {
+      const current = findEntry(index, reference, this.name)?.digest;
+      if (options.expected !== undefined && current !== options.expected)
+        throw new OciError(
+          "CONFLICT",
+          `the tag ${reference} in ${this.name} stands for ${current ?? "nothing"}, not for ${options.expected} any more`,
+        );
       // Somebody may have removed it while this change waited for its turn.
       await this.#checkPresent(reference, descriptor, options);
       return this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options);

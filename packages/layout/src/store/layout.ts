@@ -10,10 +10,11 @@ import { isOciError, OciError, systemError } from "../model/errors.js";
 import { parseJson } from "../model/json.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { type BlobUploads, FileUploads } from "./blob-upload.js";
-import { BlobDirectory } from "./blobs.js";
+import { BlobDirectory, REFRESH_AFTER } from "./blobs.js";
 import type { Cloned } from "./clone.js";
 import { CompressedLayers } from "./compressed-layers.js";
 import { DirectoryIndex } from "./directory-index.js";
+import { fileStampAtOnce } from "./file-stamp.js";
 import { CHUNK_SIZE, makeDirectory, readSmallFile } from "./files.js";
 import type { UpdateOptions } from "./index-file.js";
 import { type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
@@ -25,6 +26,7 @@ import { type Oddity, oddFiles, oddities } from "./oddities.js";
 import { checkOwnDirectories, namesOfFiles } from "./own-directories.js";
 import { SHARED, type SharedBlobs, sharedBlobs } from "./shared-blobs.js";
 import { removeBlob, restoreTaken, type SweepOptions, type SweepReport, sweep } from "./sweep.js";
+import type { OpenBlob } from "./verified-blobs.js";
 
 /** A blob of fewer bytes is checked sooner than another thread is told of it. */
 const WORTH_A_THREAD = 4 * CHUNK_SIZE;
@@ -272,6 +274,22 @@ export class Layout extends IndexedTarget {
       }
       throw error;
     }
+  }
+
+  /**
+   * What changes whenever `index.json` or the blob does, in the words of the file system; undefined where that cannot be told, or
+   * where {@link has} would have to be asked so that a collection spares the blob. It takes microseconds and gives way to nobody.
+   */
+  stampOf(digest: Digest): string | undefined {
+    const index = fileStampAtOnce(this.#index.file.path);
+    const blob =
+      index === undefined ? undefined : fileStampAtOnce(this.#blobs.path(digest), Date.now() - REFRESH_AFTER);
+    return blob === undefined ? undefined : `${index} ${blob}`;
+  }
+
+  /** Opens a blob to be read into the reader's own memory. Fails with `NOT_FOUND`, and with `MISMATCH` for a wrong size. */
+  async openBlob(descriptor: Descriptor): Promise<OpenBlob> {
+    return this.#blobs.open(descriptor);
   }
 
   async write(bytes: Bytes, mediaType: string, options: WriteOptions = {}): Promise<Descriptor> {

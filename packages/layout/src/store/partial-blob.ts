@@ -13,6 +13,9 @@ import { type WriteStreamOptions, writeStream } from "./write-stream.js";
 /** Content smaller than this, in bytes, is fetched again rather than kept in part. */
 export const WORTH_KEEPING = CHUNK_SIZE;
 
+/** Bytes. A process that is killed loses twice as much at most, less than a chunk. */
+const WRITTEN_AT_ONCE = CHUNK_SIZE / 4;
+
 /** After this time without a write, in ms, a part counts as left behind where its process cannot be seen from here. */
 const SILENCE = 10 * 60_000;
 
@@ -109,7 +112,12 @@ async function fill(
     const size =
       from === descriptor.size
         ? from
-        : await writeStream(handle, openContent(from), hasher, { ...options, from, limit: descriptor.size });
+        : await writeStream(handle, openContent(from), hasher, {
+            ...options,
+            from,
+            limit: descriptor.size,
+            chunkSize: WRITTEN_AT_ONCE,
+          });
     checkArrived(descriptor, size, hasher.digest());
   } finally {
     await handle.close();

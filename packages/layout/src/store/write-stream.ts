@@ -10,6 +10,8 @@ export interface WriteStreamOptions {
   readonly from?: number;
   /** The most bytes that the file may have then. */
   readonly limit: number;
+  /** How much is gathered for one write, in bytes. Twice as much may be on the way to the file. Default: 1 MiB. */
+  readonly chunkSize?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onBytes?: ((count: number) => void) | undefined;
 }
@@ -28,7 +30,7 @@ export async function writeStream(
   // One write is under way while the next chunk is read and hashed.
   let writing: Promise<void> = Promise.resolve();
   try {
-    for await (const chunk of inLargeChunks(untilAborted(bytes, options.signal))) {
+    for await (const chunk of inLargeChunks(untilAborted(bytes, options.signal), options.chunkSize)) {
       const position = size;
       size += chunk.byteLength;
       if (size > options.limit)

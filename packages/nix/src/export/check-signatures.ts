@@ -3,7 +3,8 @@ import { formatNixHash, parseNixHash } from "../formats/nix-hash.js";
 import { baseNameOf } from "../formats/path-info.js";
 import { findSigner, type NixKey } from "../formats/signature.js";
 import { parseStorePath, sourceStorePath, textStorePath } from "../formats/store-path.js";
-import { type Closure, others, type StoreObject } from "../sources/closure.js";
+import { others } from "../formats/topological-order.js";
+import type { Closure, StoreObject } from "../sources/closure.js";
 
 /**
  * Fails with `DENIED` where none of the keys has signed a path of the closure. One whose name follows from its content

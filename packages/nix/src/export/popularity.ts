@@ -1,5 +1,5 @@
 import { baseNameOf } from "../formats/path-info.js";
-import { others, type Referring, topologicalOrder } from "../sources/closure.js";
+import { others, type Referring, topologicalOrder } from "../formats/topological-order.js";
 
 /**
  * How popular each path is in its closure, by the formula of nixpkgs ("popularity contest"): for the path itself and each path that it can be reached

@@ -3,6 +3,7 @@ import { narString, narStrings, readNarFrom, Tokens } from "./nar-reader.js";
 import { type NarDigest, NarEncoder, writeNar } from "./nar-writer.js";
 import { baseName, baseNames, type PartialPathInfo, type PathInfo } from "./path-info.js";
 import { parseStorePath } from "./store-path.js";
+import { topologicalOrder } from "./topological-order.js";
 import { readable, type Tree, type TreeEntry } from "./tree-entry.js";
 
 /** `NIXE`, between the NAR of a path and what is said of it. */
@@ -96,9 +97,12 @@ export interface ExportedObject {
   tree(): Tree;
 }
 
-/** The archive that `nix-store --import` reads. References have to come before what refers to them. */
+/** The archive that `nix-store --import` reads, references before what refers to them. Fails with `INVALID` where paths refer to each other in a circle. */
 export async function* writeExport(objects: Iterable<ExportedObject>): AsyncGenerator<Uint8Array, void, undefined> {
-  for (const { info, tree } of objects) {
+  const byPath = new Map([...objects].map((object) => [object.info.path, object]));
+  const inOrder = topologicalOrder([...byPath.values()].map(({ info }) => info)).reverse();
+  for (const { path } of inOrder) {
+    const { info, tree } = byPath.get(path) as ExportedObject;
     const { storeDirectory } = parseStorePath(info.path);
     const whole = (base: string): string => `${storeDirectory}/${base}`;
     yield number(1);

@@ -26,9 +26,8 @@ export async function* readStoreTar(
   const ancestors = new Set(ancestorsOf(storeDirectory).map((name) => `${name}/`));
   const root = `${storeDirectory.slice(1)}/${baseName}`;
   for await (const { header, body } of readTar(bytes, what, options)) {
-    const problem = problemOf(header);
     const raw = Buffer.from(encodeTarName(header.name)).toString("latin1");
-    if (problem !== undefined) throw new OciError("INVALID", `${what} has ${readable(raw)} ${problem}`);
+    checkAttributes(header, raw, what);
     if (header.type === "directory" && ancestors.delete(raw)) {
       if (header.mode !== ANCESTOR_MODE)
         throw new OciError("INVALID", `${what} has ${readable(raw)} with the mode 0${header.mode.toString(8)}`);
@@ -41,7 +40,13 @@ export async function* readStoreTar(
   }
 }
 
-function treeEntry(header: TarReadHeader, path: string, body: AsyncIterable<Uint8Array>, what: string): TreeEntry {
+/** The entry of a tree that the header of an entry of a tar stands for. Fails with `INVALID` where no store has such a mode. */
+export function treeEntry(
+  header: TarReadHeader,
+  path: string,
+  body: AsyncIterable<Uint8Array>,
+  what: string,
+): TreeEntry {
   const expected = { directory: DIRECTORY_MODE, symlink: SYMLINK_MODE } as const;
   const isPlain = header.type === "file" && (header.mode === EXECUTABLE_MODE || header.mode === FILE_MODE);
   if (!isPlain && header.mode !== expected[header.type as keyof typeof expected])
@@ -52,8 +57,13 @@ function treeEntry(header: TarReadHeader, path: string, body: AsyncIterable<Uint
   return { type: "file", path, executable: header.mode === EXECUTABLE_MODE, size: header.size, body };
 }
 
-/** What an entry has that none of a store has. */
-export function problemOf({ type, uid, gid, mtime, xattrs }: TarReadHeader): string | undefined {
+/** Fails with `INVALID` where an entry has something that none of a store has. */
+export function checkAttributes(header: TarReadHeader, name: string, what: string): void {
+  const problem = problemOf(header);
+  if (problem !== undefined) throw new OciError("INVALID", `${what} has ${readable(name)} ${problem}`);
+}
+
+function problemOf({ type, uid, gid, mtime, xattrs }: TarReadHeader): string | undefined {
   if (type !== "file" && type !== "directory" && type !== "symlink") return `that is a ${type}`;
   if (uid !== 0 || gid !== 0) return `with the owner ${uid}:${gid}`;
   if (mtime !== STORE_MTIME) return `with the time ${mtime}`;

@@ -64,7 +64,7 @@ export async function* readMember(
   const where = `${path} in the layer ${layer.digest}`;
   if (offset + size > layer.size)
     throw new OciError("INVALID", `${where} ends behind the ${layer.size} bytes of the layer`);
-  const bytes = firstBytes(source.fetch(layer, { ...options, from: offset }), size);
+  const bytes = firstBytes(source.fetch(layer, { ...options, from: offset, to: offset + size }), size);
   yield* verified(bytes, { mediaType: layer.mediaType, digest: digest as Digest, size }, where);
 }
 

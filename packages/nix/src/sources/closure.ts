@@ -1,6 +1,7 @@
 import { OciError } from "@stowage/layout";
 import { baseNameOf, type PartialPathInfo, type PathInfo } from "../formats/path-info.js";
 import { isBaseName, isHashPart, parseStorePath } from "../formats/store-path.js";
+import { topologicalOrder } from "../formats/topological-order.js";
 import type { Tree } from "../formats/tree-entry.js";
 
 /** A store path whose content can be read. */
@@ -99,35 +100,4 @@ function notClosed(name: string, missing: readonly string[]): OciError {
     `${name} lacks what is referred to: ${missing.slice(0, MAXIMUM_NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`,
     { hint: "An image needs whole closures: nix-store -qR names all paths of one." },
   );
-}
-
-/** What only needs references. */
-export type Referring = Pick<PathInfo, "path" | "references">;
-
-/** The paths in an order in which each stands in front of what it refers to. Fails with `INVALID` where there is a circle. */
-export function topologicalOrder<Info extends Referring>(infos: readonly Info[]): Info[] {
-  const byBase = new Map(infos.map((info) => [baseNameOf(info.path), info]));
-  const counts = new Map<string, number>();
-  for (const info of infos)
-    for (const base of others(info)) if (byBase.has(base)) counts.set(base, (counts.get(base) ?? 0) + 1);
-  const ready = infos.filter(({ path }) => !counts.has(baseNameOf(path)));
-  const order: Info[] = [];
-  for (let info = ready.pop(); info !== undefined; info = ready.pop()) {
-    order.push(info);
-    for (const base of others(info)) {
-      const left = (counts.get(base) ?? 0) - 1;
-      counts.set(base, left);
-      const referred = byBase.get(base);
-      if (left === 0 && referred !== undefined) ready.push(referred);
-    }
-  }
-  if (order.length === infos.length) return order;
-  const [circular] = infos.filter((info) => !order.includes(info));
-  throw new OciError("INVALID", `${circular?.path} refers to itself through others, which no store path does`);
-}
-
-/** What a path refers to beside itself, each once. */
-export function others({ path, references }: Referring): string[] {
-  const own = baseNameOf(path);
-  return [...new Set(references)].filter((base) => base !== own);
 }

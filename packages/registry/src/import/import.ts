@@ -20,7 +20,6 @@ import {
   OciError,
   plan,
   type Source,
-  splitReference,
   VerifyingTarget,
   withContext,
 } from "@stowage/layout";
@@ -28,7 +27,7 @@ import type { RegistryClient } from "../client.js";
 import type { RenameRule } from "../sync/pattern.js";
 import { Places } from "../sync/places.js";
 import type { SyncPlace } from "../sync/sync-file.js";
-import { imageName, targetOf } from "../sync/target-of.js";
+import { targetOf } from "../sync/target-of.js";
 
 /** The options of {@link importImages}. */
 export interface ImportOptions
@@ -162,39 +161,40 @@ function locationOf(
       },
     );
   }
-  const digest = splitDigest(name);
-  const named = digest === undefined ? imageName(name) : { name: digest.name, tag: undefined };
-  if (named.name === "" && (target === undefined || target.kind === "registry-prefix"))
-    throw new OciError(
-      "INVALID",
-      `${JSON.stringify(name)} is a tag without a repository, so it has no place of its own in a registry`,
-      {
-        hint: "Import it into one repository, as reg.local/app.",
-      },
-    );
-  const location = targetOf({ source, target, rename, names: "full" }, named);
-  if (location.kind === "registry" || digest === undefined || location.tag !== undefined) return location;
-  // A layout keeps the name of what has no tag.
-  const renamed = rename.map((rule) => rule.apply(digest.name)).find((one) => one !== undefined) ?? digest.name;
-  return { ...location, tag: `${renamed}@${image.descriptor.digest}` };
-}
-
-function splitDigest(name: string): { readonly name: string } | undefined {
-  if (!name.includes("@") || fullName(name) === undefined) return undefined;
-  const split = splitReference(name);
-  return split.digest === undefined || split.tag !== undefined ? undefined : split;
+  const full = fullName(name);
+  const repository = repositoryOf(name);
+  if (target === undefined || target.kind === "registry" || target.kind === "registry-prefix") {
+    if (full === undefined && target?.kind !== "registry")
+      throw new OciError(
+        "INVALID",
+        `${JSON.stringify(name)} is a tag without a repository, so it has no place of its own in a registry`,
+        { hint: "Import it into one repository, as reg.local/app." },
+      );
+    const tag = full === undefined ? name : full.tag;
+    return targetOf({ source, target, rename, names: "full" }, { name: repository, tag });
+  }
+  if (target.tag !== undefined) return target;
+  const renamed = rename.map((rule) => rule.apply(repository)).find((one) => one !== undefined);
+  if (full === undefined || renamed === undefined) return { ...target, tag: name };
+  return {
+    ...target,
+    tag: full.tag === undefined ? `${renamed}@${image.descriptor.digest}` : `${renamed}:${full.tag}`,
+  };
 }
 
 function namesImage(location: Location): boolean {
   return (location.kind === "registry" ? location.reference.tag : location.tag) !== undefined;
 }
 
+function repositoryOf(name: string | undefined): string {
+  const full = name === undefined ? undefined : fullName(name);
+  return full === undefined ? "" : `${full.host}/${full.repository}`;
+}
+
 /** Images of several repositories would be mixed up in one. */
 function checkOneRepository(found: readonly Destination[], target: SyncPlace | undefined): void {
   if (target?.kind !== "registry") return;
-  const names = new Set(
-    found.map(({ name }) => (name === undefined ? "" : (splitDigest(name) ?? imageName(name)).name)),
-  );
+  const names = new Set(found.map(({ name }) => repositoryOf(name)));
   if (names.size < 2) return;
   throw new OciError("CONFLICT", `the archive holds ${names.size} repositories, and ${formatLocation(target)} is one`, {
     hint: `Write ${target.reference.host}/ to put them all below it, or --rename rules without a target.`,

@@ -17,7 +17,7 @@ import { barOf, shareOf, swatch } from "./picture.js";
 import { contentPlace, filesPlace, manifestPlace, repositoryPlace, withQuery } from "./places.js";
 import { referrersPart } from "./referrer-tree.js";
 import { HOME } from "./repositories.js";
-import { kindOf, layersOf, totalSize } from "./repository.js";
+import { kindOf, LARGEST, layersOf, totalSize } from "./repository.js";
 
 /** How many layers, or manifests of an index, one page has. */
 const COUNT = 100;
@@ -148,7 +148,7 @@ async function manifestsPart(shown: Shown, here: string): Promise<Html> {
       isManifestType(child.mediaType)
         ? html`<a href="${manifestPlace(name, child.digest)}">${platformOf(child)}</a>`
         : html`<a href="${contentPlace(name, child.digest)}">${platformOf(child)}</a>`,
-      size === undefined ? html`<span class="faint">not here</span>` : sizeOf(size),
+      size === undefined ? html`<span class="faint">unknown</span>` : sizeOf(size),
       size === undefined ? undefined : shareOf(size, largest),
       html`${shortDigest(child.digest)}<br><span class="faint">${child.artifactType ?? child.mediaType}</span>`,
     ];
@@ -167,7 +167,7 @@ function platformOf(child: Descriptor): string {
 async function sizeOfChild({ repository, signal }: Shown, child: Descriptor): Promise<number | undefined> {
   try {
     if (!isManifestType(child.mediaType)) return child.size;
-    return totalSize((await readManifest(repository, child, { signal })).manifest, child);
+    return totalSize((await readManifest(repository, child, { signal, limit: LARGEST })).manifest, child);
   } catch (error) {
     if (isOciError(error)) return undefined;
     throw error;

@@ -4,7 +4,7 @@ import { shortDigest, sizeOf } from "./document.js";
 import { type Html, html } from "./html.js";
 import type { Shown } from "./manifest.js";
 import { manifestPlace } from "./places.js";
-import { problemOf } from "./repository.js";
+import { LARGEST, problemOf } from "./repository.js";
 
 /** How many referrers one page shows, and how far down. */
 const COUNT = 200;
@@ -12,7 +12,7 @@ const DEPTH = 6;
 
 /** How many of them are shown with their content, and how much of each blob, in bytes. */
 const CONTENTS = 12;
-const LARGEST = 16 * 1024;
+const SHOWN = 16 * 1024;
 
 /** What may still be shown; the tree is cut off where it is used up. */
 interface Budget {
@@ -57,8 +57,8 @@ async function contentsPart(shown: Shown, referrer: Descriptor, budget: Budget):
   if (budget.contents === 0) return undefined;
   budget.contents--;
   try {
-    const { manifest } = await readManifest(shown.repository, referrer, { signal: shown.signal });
-    const contents = await contentsOf(shown, manifest, LARGEST);
+    const { manifest } = await readManifest(shown.repository, referrer, { signal: shown.signal, limit: LARGEST });
+    const contents = await contentsOf(shown, manifest, SHOWN);
     return contents && html`<details><summary>Content</summary>${contents}</details>`;
   } catch (error) {
     if (isOciError(error)) return html`<p class="warn">${problemOf(error.code)}</p>`;

@@ -20,6 +20,9 @@ const COUNT = 50;
 /** How many platforms are named for one tag. */
 const PLATFORMS = 12;
 
+/** The largest manifest that is read for a line of a page, in bytes; a page of its own may have a larger one. */
+export const LARGEST = 1024 * 1024;
+
 /** The page of the tags of a repository. */
 export async function repositoryPage(exchange: Exchange, name: string, repository: Repository): Promise<Document> {
   const { query, signal } = exchange;
@@ -45,7 +48,7 @@ async function tagRow(name: string, tag: string, repository: Repository, options
   const link = html`<a class="name" href="${manifestPlace(name, tag)}">${tag}</a>`;
   try {
     const descriptor = await repository.resolve(tag, options);
-    const { manifest } = await readManifest(repository, descriptor, options);
+    const { manifest } = await readManifest(repository, descriptor, { ...options, limit: LARGEST });
     const platforms = await platformsOf(repository, descriptor, options);
     return [link, whatItIs(manifest, platforms), sizeIn(manifest, descriptor), shortDigest(descriptor.digest)];
   } catch (error) {

@@ -1,6 +1,7 @@
 import { isOciError, type Location, type Source } from "@stowage/layout";
 import {
   BinaryCache,
+  parseStoreDirectory,
   readAllStored,
   readStoredClosure,
   type StoredClosure,
@@ -8,7 +9,7 @@ import {
   writeCache,
 } from "@stowage/nix";
 import { type OpenOptions, withSource } from "@stowage/registry";
-import { defineCommand, type ExitCode, UsageError } from "../../command.js";
+import { defineCommand, type ExitCode, parsed, UsageError } from "../../command.js";
 import { listenArgument, untilInterrupted } from "../../listening.js";
 import { locationArgument, openOptions, resolveRoot, withRegistryOptions } from "../../locations.js";
 import { count, formatSize, note, printJson, printLines, visible } from "../../output.js";
@@ -42,6 +43,12 @@ export const nixCacheCommand = defineCommand({
         requiresArg: true,
         describe: "Sign each path with the key in this file as well, in what is given out",
       })
+      .option("store-dir", {
+        type: "string",
+        requiresArg: true,
+        default: "/nix/store",
+        describe: "The store directory of the paths that are looked for by their hash",
+      })
       .option("log", { type: "boolean", default: false, describe: "Tell of each request on stderr" }),
   run: async (args, context) => {
     const open = openOptions(args, context.signal);
@@ -49,7 +56,10 @@ export const nixCacheCommand = defineCommand({
     const address = listenArgument(args.listen);
     const keys = await secretKeys(args["secret-key"]);
     return withSource<ExitCode>(location, open, async (source) => {
-      const closure = await storedClosure(source, location, args.location, open);
+      const closure = await storedClosure(source, location, args.location, {
+        ...open,
+        storeDirectory: parsed(() => parseStoreDirectory(args["store-dir"])),
+      });
       const cache = new BinaryCache(source, closure, { secretKeys: keys });
       if (args.write !== undefined) {
         if (closure.paths.size === 0)
@@ -90,7 +100,7 @@ async function storedClosure(
   source: Source,
   location: Location,
   text: string,
-  open: OpenOptions,
+  open: OpenOptions & { readonly storeDirectory: string },
 ): Promise<StoredClosure> {
   const { tag, digest } = location.kind === "registry" ? location.reference : location;
   if (tag === undefined && digest === undefined) return readAllStored(source, open);
@@ -100,6 +110,6 @@ async function storedClosure(
     const byDefault = location.kind === "registry" && tag === "latest" && !text.endsWith(":latest");
     if (!byDefault || !isOciError(error, "NOT_FOUND")) throw error;
     // Each path is looked for by its own tag.
-    return { storeDirectory: "/nix/store", roots: [], paths: new Map() };
+    return { storeDirectory: open.storeDirectory, roots: [], paths: new Map() };
   }
 }

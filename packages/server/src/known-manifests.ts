@@ -1,0 +1,67 @@
+import type { Descriptor } from "@stowage/layout";
+import type { Repository } from "./store.js";
+
+/** How many manifests are known for one repository, how many bytes of them are kept, and the largest that is. */
+const COUNT = 10_000;
+const KEPT = 4 * 1024 * 1024;
+const LARGEST = 256 * 1024;
+
+/** What was found under a reference. */
+export interface FoundManifest {
+  readonly descriptor: Descriptor;
+  readonly bytes: Uint8Array;
+}
+
+interface Known {
+  readonly descriptor: Descriptor;
+  /** The manifest, and how the files were while it was looked up; undefined where only its digest was told so far. */
+  readonly kept?: { readonly bytes: Uint8Array; readonly stamp: string };
+}
+
+/** The manifests of one repository that were asked for lately. */
+class KnownManifests {
+  readonly #known = new Map<string, Known>();
+  #size = 0;
+
+  get(reference: string): Known | undefined {
+    return this.#known.get(reference);
+  }
+
+  set(reference: string, known: Known): void {
+    this.#size -= this.#known.get(reference)?.kept?.bytes.byteLength ?? 0;
+    this.#size += known.kept?.bytes.byteLength ?? 0;
+    this.#known.set(reference, known);
+    // With so few it matters little which of them go.
+    if (this.#size <= KEPT && this.#known.size <= COUNT) return;
+    this.#known.clear();
+    this.#size = 0;
+  }
+}
+
+const all = new WeakMap<Repository, KnownManifests>();
+
+/**
+ * What `find` finds under the reference, or what it found there as long as nothing in the files has changed since. That is
+ * known from the second time on: the files are looked at before and after. Only for repositories whose files can tell.
+ */
+export async function knownManifest(
+  repository: Repository,
+  reference: string,
+  find: () => Promise<FoundManifest | undefined>,
+): Promise<FoundManifest | undefined> {
+  const { stampOf } = repository;
+  if (stampOf === undefined) return find();
+  const manifests = all.get(repository) ?? new KnownManifests();
+  all.set(repository, manifests);
+  const known = manifests.get(reference);
+  const before = known && stampOf(known.descriptor.digest);
+  if (known?.kept !== undefined && known.kept.stamp === before)
+    return { descriptor: known.descriptor, bytes: known.kept.bytes };
+  const found = await find();
+  if (found === undefined || found.bytes.byteLength > LARGEST) return found;
+  const { descriptor, bytes } = found;
+  const same = before !== undefined && known?.descriptor.digest === descriptor.digest;
+  const kept = same && stampOf(descriptor.digest) === before ? { kept: { bytes, stamp: before } } : {};
+  manifests.set(reference, { descriptor, ...kept });
+  return found;
+}
