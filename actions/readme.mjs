@@ -1,4 +1,4 @@
-// Writes the tables of inputs and outputs in README.md from the action.yml files; with --check it only says whether they
+// Writes the tables of inputs and outputs in docs/actions from the action.yml files; with --check it only says whether they
 // are up to date.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -6,34 +6,33 @@ import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const file = join(here, "README.md");
-const before = readFileSync(file, "utf8");
+const pages = join(here, "..", "docs", "actions");
 const actions = readdirSync(here, { withFileTypes: true })
   .filter((entry) => entry.isDirectory() && readdirSync(join(here, entry.name)).includes("action.yml"))
   .map((entry) => entry.name);
 
-let after = before;
 for (const name of actions) {
+  const file = join(pages, `${name}.md`);
+  const before = readFileSync(file, "utf8");
   const { inputs, outputs } = parse(readFileSync(join(here, name, "action.yml"), "utf8"));
-  after = replace(
-    after,
+  const withInputs = replace(
+    before,
     `${name} inputs`,
     table(["Input", "Default", "Description"], Object.entries(inputs).map(inputRow)),
   );
-  after = replace(
-    after,
+  const after = replace(
+    withInputs,
     `${name} outputs`,
     table(
       ["Output", "Description"],
       Object.entries(outputs).map(([output, { description }]) => [`\`${output}\``, description]),
     ),
   );
+  if (after === before) continue;
+  if (process.argv.includes("--check"))
+    fail(`${file} differs from ${name}/action.yml: run \`pnpm --filter @stowage/actions readme\``);
+  writeFileSync(file, after);
 }
-
-if (process.argv.includes("--check")) {
-  if (after !== before)
-    fail("actions/README.md differs from the action.yml files: run `pnpm --filter @stowage/actions readme`");
-} else if (after !== before) writeFileSync(file, after);
 
 function inputRow([name, { description, required, default: value }]) {
   return [`\`${name}\``, required ? "required" : value === undefined ? "" : `\`${value}\``, description];
@@ -45,7 +44,7 @@ function replace(text, title, content) {
   const end = `<!-- end of ${title} -->`;
   const from = text.indexOf(start);
   const to = text.indexOf(end);
-  if (from < 0 || to < from) fail(`actions/README.md has no place for the ${title}`);
+  if (from < 0 || to < from) fail(`docs/actions has no place for the ${title}`);
   return `${text.slice(0, from)}${start}\n${content}\n\n${text.slice(to)}`;
 }
 

@@ -10,6 +10,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 /**
  * Writes the bundle of `entryPoints` (name -> source, from the root of the repository) into `directory`, in place of all that is
  * there, with the licences of what is in it. It is named as in `home`, wherever it is written. `options` are esbuild's.
+ * Returns what esbuild tells of it.
  */
 export async function bundle({ entryPoints, home, directory = home, plugins = [], ...options }) {
   const { outputFiles, metafile } = await build({
@@ -41,6 +42,25 @@ export async function bundle({ entryPoints, home, directory = home, plugins = []
   for (const { path, contents } of outputFiles)
     writeFileSync(join(directory, relative(join(root, home), path)), contents);
   writeFileSync(join(directory, "licenses.txt"), licences(bundledFiles(metafile)));
+  return metafile;
+}
+
+/**
+ * The package that yargs measures the text of its help with compiles patterns for all of Unicode whenever it is loaded, and
+ * that takes longer than many a command. This program's help is ASCII.
+ */
+export function plainWidth() {
+  return {
+    name: "plain-width",
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^string-width$/ }, () => ({
+        path: "string-width",
+        namespace: "plain-width",
+        sideEffects: false,
+      }));
+      onLoad({ filter: /.*/, namespace: "plain-width" }, () => ({ contents: "export default (text) => text.length;" }));
+    },
+  };
 }
 
 /** This repository's packages come from their sources, so that no older build of them can get in. */

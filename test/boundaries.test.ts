@@ -44,9 +44,12 @@ const allowed: Readonly<Record<string, Readonly<Record<string, true | readonly s
   },
   "actions/src": {
     "@actions/core": true,
+    "@actions/tool-cache": ["setup.ts", "command-line.ts"],
     "@stowage/image": true,
     "@stowage/layout": true,
     "@stowage/registry": true,
+    "@stowage/nix": ["nix-export.ts"],
+    "@stowage/server": ["serve-process.ts"],
   },
 };
 

@@ -1,4 +1,5 @@
 import {
+  type AttachedFile,
   type AttachOptions,
   type AttachResult,
   annotationKeys,
@@ -10,24 +11,28 @@ import {
   selectPlatform,
 } from "@stowage/layout";
 import { resolveLocation, withTarget } from "@stowage/registry";
-import { annotations, flag, InputError, lines, parsed, required, text } from "./inputs.js";
+import { contentsOf, picturesOf } from "./contents.js";
+import { type Login, loginFor, readAccount } from "./credentials.js";
+import { annotations, flag, InputError, lines, parsed, required, tagName, text } from "./inputs.js";
 import { locationOf, platform, registries } from "./locations.js";
 import { formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
 import { run } from "./run.js";
 import { writeSummary } from "./summary.js";
+import { insidePath } from "./workspace.js";
 
 await run("attach", async ({ signal }) => {
-  const { subject, platform, options, summary } = readInputs();
-  const reach = registries(signal);
+  const { subject, platform, options, summary, login } = readInputs();
+  const reach = registries(signal, login);
   const open = { ...reach.open, mustExist: true };
   try {
-    const result = await withTarget(subject, open, async (target) => {
+    await withTarget(subject, open, async (target) => {
       const { descriptor: root } = await resolveLocation(target, subject, open);
       const image = platform === undefined ? root : await selectPlatform(target, root, platform, open);
-      return attach(target, image, { ...options, signal });
+      const result = await attach(target, image, { ...options, signal });
+      const pictures = summary ? await picturesOf(target, image, await contentsOf(target, image, open), open) : [];
+      await report(result, subject, summary, pictures);
     });
-    await report(result, subject, summary);
   } finally {
     await reach.close();
   }
@@ -37,10 +42,13 @@ interface AttachInputs {
   readonly subject: Location;
   readonly platform: Platform | undefined;
   readonly options: AttachOptions;
+  readonly login: Login | undefined;
   readonly summary: boolean;
 }
 
 function readInputs(): AttachInputs {
+  const account = readAccount();
+  const tag = text("tag");
   const subject = locationOf("subject", required("subject"));
   if (subject.kind === "oci-archive" || subject.kind === "docker-archive") {
     throw new InputError("subject", "nothing can be attached inside an archive", {
@@ -51,17 +59,29 @@ function readInputs(): AttachInputs {
     subject,
     platform: platform("platform"),
     options: {
-      files: lines("files").map(parseAttachedFile),
+      files: lines("files").map(fileOf),
       artifactType: text("artifact-type"),
       annotations: annotations("annotations"),
       created: parsed("created", () => createdAt(text("created"))),
-      tag: text("tag"),
+      tag: tag === undefined ? undefined : tagName("tag", tag),
     },
+    login: loginFor(account, [subject]),
     summary: flag("summary", true),
   };
 }
 
-async function report(result: AttachResult, location: Location, summary: boolean): Promise<void> {
+function fileOf(value: string): AttachedFile {
+  const file = parseAttachedFile(value);
+  insidePath("files", file.path);
+  return file;
+}
+
+async function report(
+  result: AttachResult,
+  location: Location,
+  summary: boolean,
+  pictures: readonly string[],
+): Promise<void> {
   const { descriptor, subject, artifactType, files } = result;
   setOutputs({
     digest: descriptor.digest,
@@ -70,6 +90,7 @@ async function report(result: AttachResult, location: Location, summary: boolean
     "subject-digest": subject.digest,
     "artifact-type": artifactType,
     files,
+    layout: location.kind === "layout" ? location.path : "",
   });
   const titles = files.map(
     (file) => `${file.annotations?.[annotationKeys.title] ?? file.digest} (${formatSize(file.size)})`,
@@ -81,6 +102,7 @@ async function report(result: AttachResult, location: Location, summary: boolean
     heading: "Referrer attached",
     columns: ["Subject", "Artifact type", "Digest", "Files"],
     rows: [[pinned(location, subject), artifactType, descriptor.digest, titles.join(", ")]],
+    pictures,
   });
 }
 

@@ -1,6 +1,6 @@
 import * as core from "@actions/core";
 import { type LeveledAnnotation, parseLeveledAnnotation } from "@stowage/image";
-import { OciError, type OciErrorOptions, parseJson } from "@stowage/layout";
+import { isTag, OciError, type OciErrorOptions, parseJson } from "@stowage/layout";
 
 /** What a workflow gave as an input is wrong. */
 export class InputError extends OciError {
@@ -8,6 +8,28 @@ export class InputError extends OciError {
     super("INVALID", `input ${input}: ${problem}`, options);
   }
 }
+
+/** What a workflow may write for an input. */
+const EXAMPLES: Readonly<Record<string, string>> = {
+  annotations: "org.example.key=value",
+  base: "node:24-slim",
+  created: "2026-01-31T12:00:00Z",
+  directory: "cache",
+  files: "dist:/app",
+  from: "store",
+  name: "ghcr.io/OWNER/NAME:v1",
+  parts: "|\n  oci:amd64:v1\n  oci:arm64:v1",
+  platform: "linux/amd64",
+  proxy: "docker.io",
+  ref: "v1",
+  references: "ghcr.io/OWNER/NAME:v1",
+  source: "oci:out:v1",
+  subject: "oci:out:v1",
+  tag: "v1",
+  tags: "v1",
+  target: "oci:out:v1",
+  to: "oci:out:v1",
+};
 
 /** The text of an input without blanks around it; undefined where the workflow does not give it. */
 export function text(name: string): string | undefined {
@@ -17,7 +39,7 @@ export function text(name: string): string | undefined {
 /** Like {@link text}. Fails with an {@link InputError} where the workflow does not give it: the runner does not check that. */
 export function required(name: string): string {
   const value = text(name);
-  if (value === undefined) throw new InputError(name, "it is required");
+  if (value === undefined) throw new InputError(name, "it is required", { hint: whatToWrite(name) });
   return value;
 }
 
@@ -40,7 +62,7 @@ function items(value: string, separator: RegExp): string[] {
 
 /** A list that must not be empty. */
 export function atLeastOne(name: string, values: readonly string[]): readonly [string, ...string[]] {
-  if (values.length === 0) throw new InputError(name, "it is required");
+  if (values.length === 0) throw new InputError(name, "it is required", { hint: whatToWrite(name) });
   return values as [string, ...string[]];
 }
 
@@ -49,18 +71,18 @@ export function pairs(name: string): Record<string, string> {
   return toPairs(name, lines(name));
 }
 
-/** The levels that docker/metadata-action writes before an annotation; without any it is `manifest`. */
+/** The levels that docker/metadata-action writes before an annotation. */
 const LEVELS = /^((?:(?:manifest|index)(?:-descriptor)?)(?:,(?:manifest|index)(?:-descriptor)?)*):/;
 
 /**
  * `KEY=VALUE` lines as an object, as docker/metadata-action writes its output `annotations`: a line may start with the levels
- * it is for. Those that are not for the manifest are left out.
+ * it is for. Those that are not for this level are left out, and without levels it is for either.
  */
-export function annotations(name: string): Record<string, string> {
+export function annotations(name: string, level: "manifest" | "index" = "manifest"): Record<string, string> {
   const own = lines(name).flatMap((line) => {
     const levels = LEVELS.exec(line)?.[1];
     if (levels === undefined) return [line];
-    return levels.split(",").includes("manifest") ? [line.slice(levels.length + 1)] : [];
+    return levels.split(",").includes(level) ? [line.slice(levels.length + 1)] : [];
   });
   return toPairs(name, own);
 }
@@ -81,7 +103,10 @@ function toPairs(name: string, texts: readonly string[]): Record<string, string>
   return Object.fromEntries(
     texts.map((line) => {
       const equals = line.indexOf("=");
-      if (equals < 1) throw new InputError(name, `${JSON.stringify(line)} is not KEY=VALUE`);
+      if (equals < 1)
+        throw new InputError(name, `${JSON.stringify(line)} is not KEY=VALUE`, {
+          hint: "Write each pair on a line of its own; a value goes to the end of its line.",
+        });
       return [line.slice(0, equals), line.slice(equals + 1)];
     }),
   );
@@ -93,7 +118,40 @@ export function flag(name: string, fallback: boolean): boolean {
   if (value === undefined) return fallback;
   if (/^(true|True|TRUE)$/.test(value)) return true;
   if (/^(false|False|FALSE)$/.test(value)) return false;
-  throw new InputError(name, `${JSON.stringify(value)} is neither true nor false`);
+  throw new InputError(name, `${JSON.stringify(value)} is neither true nor false`, {
+    hint: `Write ${name}: true or ${name}: false.`,
+  });
+}
+
+/** A whole number from 1 on. Undefined where the workflow does not give it. */
+export function wholeNumber(name: string): number | undefined {
+  const value = text(name);
+  if (value === undefined || /^[1-9][0-9]{0,3}$/.test(value)) return value === undefined ? undefined : Number(value);
+  throw new InputError(name, `${JSON.stringify(value)} is no number from 1 to 9999`);
+}
+
+function whatToWrite(name: string): string {
+  return `Write it below "with:", as\n${name}: ${EXAMPLES[name] ?? "..."}`;
+}
+
+/** `HOST[:PORT]`, one a line. */
+export function hosts(name: string): string[] {
+  const found = lines(name);
+  const wrong = found.find(
+    (host) => !/^[A-Za-z0-9._-]+(?::[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?$/.test(host),
+  );
+  if (wrong === undefined) return found;
+  throw new InputError(name, `${JSON.stringify(wrong)} is no HOST[:PORT]`, {
+    hint: `For example ${name}: registry.local:5000, without http:// and without a path.`,
+  });
+}
+
+/** The name of a tag. */
+export function tagName(input: string, value: string): string {
+  if (isTag(value)) return value;
+  throw new InputError(input, `${JSON.stringify(value)} is no tag`, {
+    hint: "A tag has letters, digits, dots, hyphens and underscores, as v1.2-rc.1.",
+  });
 }
 
 /** One of the words; the first where the workflow does not give the input. */
@@ -119,7 +177,8 @@ export function parsed<T>(name: string, parse: () => T): T {
     return parse();
   } catch (error) {
     if (error instanceof OciError && !(error instanceof InputError)) {
-      throw new InputError(name, error.message, { hint: error.hint, cause: error });
+      const example = EXAMPLES[name] === undefined ? undefined : `For example ${name}: ${EXAMPLES[name]}`;
+      throw new InputError(name, error.message, { hint: error.hint ?? example, cause: error });
     }
     throw error;
   }

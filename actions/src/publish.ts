@@ -1,54 +1,46 @@
 import * as core from "@actions/core";
-import {
-  type CopyEvent,
-  type CopyReport,
-  formatReference,
-  type Location,
-  parseReference,
-  type Reference,
-} from "@stowage/layout";
-import {
-  type OpenOptions,
-  type PublishedReference,
-  type PublishReport,
-  publish,
-  resolveLocation,
-  withSource,
-} from "@stowage/registry";
+import { type CopyReport, formatReference, type Location, parseReference, type Reference } from "@stowage/layout";
+import { type PublishedReference, type PublishReport, publish, resolveLocation, withSource } from "@stowage/registry";
 import { declareArtifacts } from "./artifacts.js";
-import { type Contents, contentsOf } from "./contents.js";
-import { atLeastOne, choice, flag, InputError, names, required, text } from "./inputs.js";
+import { type Contents, contentsOf, picturesOf } from "./contents.js";
+import { type Login, loginFor, readAccount } from "./credentials.js";
+import { atLeastOne, choice, flag, InputError, names, required } from "./inputs.js";
 import { locationOf, registries } from "./locations.js";
 import { count, formatSize, info } from "./log.js";
 import { pinned, setOutputs } from "./outputs.js";
 import { type ActionContext, run } from "./run.js";
 import { writeSummary } from "./summary.js";
+import { Tally } from "./tally.js";
 
 await run("publish", async ({ signal, fail }) => {
   const inputs = readInputs();
-  const reach = registries(signal);
+  const reach = registries(signal, inputs.login);
   try {
-    const { source, login } = inputs;
-    const target: OpenOptions =
-      login === undefined ? reach.open : { signal, client: reach.withCredentials(login.credentials) };
-    // The credentials are for one registry; a source elsewhere must not see them.
-    const own = source.kind === "registry" && source.reference.host === login?.host;
-    await withSource(source, own ? target : reach.open, async (opened) => {
+    const { source } = inputs;
+    await withSource(source, reach.open, async (opened) => {
       const { descriptor: root } = await resolveLocation(opened, source, reach.open);
+      const tally = new Tally();
       const published = await core.group("Publishing", () =>
-        publish(opened, root, inputs.references, { ...target, referrers: inputs.referrers, onEvent: logEvent }),
+        publish(opened, root, inputs.references, {
+          ...reach.open,
+          referrers: inputs.referrers,
+          onEvent: tally.onEvent,
+        }),
       );
-      await report(published, await contentsOf(opened, root, reach.open), inputs, fail);
+      const contents = await contentsOf(opened, root, reach.open);
+      await report(published, contents, tally, inputs, fail);
+      if (!inputs.summary) return;
+      await writeSummary({
+        heading: "Image published",
+        columns: ["Reference", "Platform", "Digest", "Size", "Content", "Referrers"],
+        rows: rowsOf(published, contents),
+        pictures: await picturesOf(opened, root, contents, reach.open),
+      });
     });
   } finally {
     await reach.close();
   }
 });
-
-interface Login {
-  readonly host: string;
-  readonly credentials: { readonly username: string; readonly password: string };
-}
 
 interface PublishInputs {
   readonly source: Location;
@@ -59,56 +51,29 @@ interface PublishInputs {
 }
 
 function readInputs(): PublishInputs {
-  // First of all, so that nothing can be logged before it is masked.
-  const credentials = readCredentials();
+  const account = readAccount();
   const source = locationOf("source", required("source"));
-  const references = atLeastOne("references", names("references")).map((value) => {
+  const targets = atLeastOne("references", names("references")).map((value) => {
     const location = locationOf("references", value);
-    if (location.kind === "registry") return location.reference;
+    if (location.kind === "registry") return location;
     throw new InputError("references", `${JSON.stringify(value)} is no registry`, {
       hint: "A reference looks like ghcr.io/OWNER/NAME:TAG.",
     });
   });
-  const [host = "", ...others] = new Set(references.map((reference) => reference.host));
-  if (credentials !== undefined && others.length > 0) {
-    throw new InputError(
-      "password",
-      `it is for one registry, and the references name ${[host, ...others].join(", ")}`,
-      {
-        hint: "Log in to each with docker/login-action, and leave username and password out.",
-      },
-    );
-  }
   return {
     source,
-    references,
+    references: targets.map(({ reference }) => reference),
     referrers: choice("referrers", ["all", "none"]),
-    login: credentials === undefined ? undefined : { host, credentials },
+    login: loginFor(account, targets),
     summary: flag("summary", true),
   };
-}
-
-function readCredentials(): Login["credentials"] | undefined {
-  const password = text("password");
-  const username = text("username");
-  if (password !== undefined) core.setSecret(password);
-  if (password === undefined && username === undefined) return undefined;
-  if (password === undefined) throw new InputError("password", "it is required where username is given");
-  if (username === undefined) throw new InputError("username", "it is required where password is given");
-  // What the header of a request holds; a registry might repeat it in an error.
-  core.setSecret(Buffer.from(`${username}:${password}`).toString("base64"));
-  return { username, password };
-}
-
-function logEvent(event: CopyEvent): void {
-  const { digest, size, mediaType } = event.descriptor;
-  if (event.type === "done") info(`${event.presence} ${digest} ${mediaType} ${formatSize(size)}`);
 }
 
 async function report(
   { descriptor, targets }: PublishReport,
   contents: Contents,
-  { summary }: PublishInputs,
+  tally: Tally,
+  { source }: PublishInputs,
   fail: ActionContext["fail"],
 ): Promise<void> {
   const done = targets.filter(({ report }) => report !== undefined).map(({ reference }) => parseReference(reference));
@@ -121,6 +86,8 @@ async function report(
     references,
     repository: first === undefined ? "" : formatReference({ host: first.host, repository: first.repository }),
     platforms: contents.platforms,
+    layout: source.kind === "layout" ? source.path : "",
+    ...tally.outputs(),
   });
   const shown = contentOnce();
   for (const { reference, report, error } of targets) {
@@ -130,21 +97,19 @@ async function report(
       fail(lost.error, `not published: ${reference}: ${lost.path.join(" > ")}`);
   }
   await declareArtifacts(done.map(formatReference), descriptor.digest);
-  if (!summary) return;
-  await writeSummary({
-    heading: "Image published",
-    columns: ["Reference", "Platform", "Digest", "Size", "Content", "Referrers"],
-    rows: rowsOf(targets, descriptor.digest, contents),
-  });
 }
 
-function rowsOf(targets: readonly PublishedReference[], digest: string, contents: Contents): string[][] {
+/** A row for each reference, then one for each platform of an image that has several. */
+function rowsOf({ descriptor, targets }: PublishReport, { platforms, size }: Contents): string[][] {
   const shown = contentOnce();
-  return targets.map(({ reference, report, error }) => {
-    const common = [reference, Object.keys(contents.platforms).join(", "), digest, formatSize(contents.size)];
+  const names = Object.keys(platforms).join(", ");
+  const rows = targets.map(({ reference, report, error }: PublishedReference) => {
+    const common = [reference, names, descriptor.digest, formatSize(size)];
     if (report !== undefined) return [...common, shown(report), referrersOf(report)];
     return [...common, `failed: ${error instanceof Error ? error.message : String(error)}`, ""];
   });
+  const each = Object.entries(platforms);
+  return each.length < 2 ? rows : [...rows, ...each.map(([name, digest]) => ["", name, digest, "", "", ""])];
 }
 
 /** What was copied. The tags of one repository share one copy, which counts with the first of them. */

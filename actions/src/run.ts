@@ -10,6 +10,8 @@ export interface ActionContext {
   readonly signal: AbortSignal;
   /** Reports a failure as an annotation; the step fails when the action is done. */
   fail(error: unknown, what?: string): void;
+  /** Reports what went wrong as an annotation that leaves the step a success. */
+  warn(error: unknown, what?: string): void;
 }
 
 const TITLES: Readonly<Record<ErrorCode, string>> = {
@@ -36,24 +38,29 @@ export async function run(name: string, action: (context: ActionContext) => Prom
   const fail = (error: unknown, what?: string): void => {
     process.exitCode = core.ExitCode.Failure;
     if (cancelled.signal.aborted) info(`stowage ${name}: the job was cancelled`);
-    else annotate(name, error, what);
+    else core.error(described(name, error, what), { title: `stowage ${name}: ${titleOf(error)}` });
   };
+  const warn = (error: unknown, what?: string): void =>
+    core.warning(described(name, error, what), { title: `stowage ${name}: ${titleOf(error)}` });
   try {
-    await action({ signal: cancelled.signal, fail });
+    await action({ signal: cancelled.signal, fail, warn });
   } catch (error) {
     fail(error);
   }
 }
 
-function annotate(name: string, error: unknown, what: string | undefined): void {
+/** The text of an annotation: what happened, then what can be done about it. */
+function described(name: string, error: unknown, what: string | undefined): string {
   const message = error instanceof Error ? error.message : String(error);
-  const parts = [visible(what === undefined ? message : `${what}: ${message}`)];
-  for (const line of adviceFor(error)?.split("\n") ?? []) parts.push(visible(line));
+  // A sync file may have several mistakes, a line for each; elsewhere a line break is not ours.
+  const lines = error instanceof InputError ? message.split("\n") : [message];
+  const parts = lines.map((line, at) => visible(at === 0 && what !== undefined ? `${what}: ${line}` : line));
+  for (const line of adviceFor(error, name)?.split("\n") ?? []) parts.push(visible(line));
   if (!isOciError(error)) {
     parts.push("This was not foreseen. Run the job again with debug logging to see where it happened.");
     for (const line of (error instanceof Error ? (error.stack ?? "") : "").split("\n")) debug(line);
   }
-  core.error(parts.join("\n"), { title: `stowage ${name}: ${titleOf(error)}` });
+  return parts.join("\n");
 }
 
 function titleOf(error: unknown): string {

@@ -89,6 +89,8 @@ describe.each(runtimes)("a bundle under $title", ({ node }) => {
     const folder = join(scratch, "alone");
     cpSync(committed, folder, { recursive: true });
     const result = await job.step(action, { node, main: join(folder, `${action}.mjs`) });
+    // Without any input it installs what is beside it.
+    if (action === "setup") return expect(result).toMatchObject({ code: 0, stderr: "", errors: [] });
     expect(result).toMatchObject({ code: 1, stderr: "" });
     expect(result.errors).toHaveLength(1);
     expect(result.errors[0]?.properties.title).toBe(`stowage ${action}: Wrong input`);

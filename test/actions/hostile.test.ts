@@ -47,7 +47,7 @@ function expectHarmless(action: ActionName, result: StepResult): void {
   const declared = Object.keys(metadataOf(action).outputs);
   expect(Object.keys(result.outputs).filter((name) => !declared.includes(name))).toEqual([]);
   if (result.code === 0) expect(result.outputs.digest).toMatch(/^sha256:[0-9a-f]{64}$/);
-  expect(result.summary).not.toMatch(/<(?!\/?(?:h3|table|tr|th|td|code)\b)/);
+  expect(result.summary).not.toMatch(/<(?!\/?(?:h3|table|tr|th|td|code|br)\b)/);
   expect(result.summary).not.toContain("](");
   expect(result.stdout + result.summary).not.toMatch(/[\u2028\u202e]/);
 }

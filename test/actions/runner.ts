@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
@@ -16,20 +16,32 @@ export interface ActionMetadata {
   readonly branding: { readonly icon: string; readonly color: string };
   readonly inputs: Readonly<Record<string, { description: string; required?: boolean; default?: string }>>;
   readonly outputs: Readonly<Record<string, { description: string }>>;
-  readonly runs: { readonly using: string; readonly main: string };
+  readonly runs: { readonly using: string; readonly main: string; readonly post?: string };
 }
 
-export const actionNames = ["build", "attach", "publish"] as const;
+export const actionNames = [
+  "build",
+  "attach",
+  "publish",
+  "merge",
+  "sync",
+  "serve",
+  "load",
+  "setup",
+  "nix-export",
+] as const;
 export type ActionName = (typeof actionNames)[number];
 
 export function metadataOf(action: ActionName): ActionMetadata {
   return parse(readFileSync(join(actionsFolder, action, "action.yml"), "utf8")) as ActionMetadata;
 }
 
-/** The Node versions that the bundles are run with: this one, and where it is given the one that runners have. */
+const other = process.env.STOWAGE_NODE24 || process.execPath;
+
+/** The Node versions that the bundles are run with: this one, and where it is given and another one the one that runners have. */
 export const runtimes: readonly { readonly title: string; readonly node: string }[] = [
   { title: `Node ${process.versions.node}`, node: process.execPath },
-  ...(process.env.STOWAGE_NODE24 ? [{ title: "STOWAGE_NODE24", node: process.env.STOWAGE_NODE24 }] : []),
+  ...(realpathSync(other) === realpathSync(process.execPath) ? [] : [{ title: "STOWAGE_NODE24", node: other }]),
 ];
 
 /** A line that the runner obeys instead of showing it. */
@@ -53,6 +65,12 @@ export interface StepResult {
   readonly outputs: Readonly<Record<string, string>>;
   readonly summary: string;
   readonly artifacts: string;
+  /** What the step saved for its `post`. */
+  readonly state: Readonly<Record<string, string>>;
+  /** What it set in the environment of later steps. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** What it put in front of the PATH of later steps. */
+  readonly path: readonly string[];
 }
 
 export interface StepOptions {
@@ -63,6 +81,8 @@ export interface StepOptions {
   readonly nodeArguments?: readonly string[];
   /** Instead of the `main` of the action. */
   readonly main?: string;
+  /** Runs the `post` of the action, with what its `main` had saved. */
+  readonly state?: Readonly<Record<string, string>>;
   /** Called with the process when it has started. */
   readonly onStart?: (child: { pid?: number | undefined; kill(signal: NodeJS.Signals): boolean }) => void;
 }
@@ -132,7 +152,9 @@ export class Job {
     for (const [name, { default: value }] of Object.entries(inputs)) {
       env[`INPUT_${name.replaceAll(" ", "_").toUpperCase()}`] = options.inputs?.[name] ?? value ?? "";
     }
-    const script = options.main ?? resolve(actionsFolder, action, runs.main);
+    for (const [name, value] of Object.entries(options.state ?? {})) env[`STATE_${name}`] = value;
+    const started = options.state === undefined ? runs.main : runs.post;
+    const script = options.main ?? resolve(actionsFolder, action, started ?? `${action} has no post`);
     if (!existsSync(script)) throw new Error(`${script} is not there: run pnpm bundle`);
     const run = await spawnNode(
       options.node ?? process.execPath,
@@ -148,6 +170,9 @@ export class Job {
       log,
       errors: commands.filter(({ command }) => command === "error"),
       outputs: readOutputs(await read("OUTPUT")),
+      state: readOutputs(await read("STATE")),
+      environment: readOutputs(await read("ENV")),
+      path: (await read("PATH")).split("\n").filter((line) => line !== ""),
       summary: await read("STEP_SUMMARY"),
       artifacts: await read("ARTIFACTS"),
     };

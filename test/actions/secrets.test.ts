@@ -131,29 +131,47 @@ describe.each(runtimes)("credentials under $title", ({ node }) => {
     expect(shownToOpen.filter((authorization) => authorization !== undefined)).toEqual([]);
   });
 
-  it("of a job that may not write to ghcr.io make an annotation with the missing lines of the workflow", async () => {
-    // Stands in the way as a proxy, and answers as ghcr.io would.
-    const ghcr = createServer((incoming, response) => {
-      incoming.resume();
-      const denied = incoming.method === "POST" || incoming.method === "PUT";
-      const errors = [
-        denied ? { code: "DENIED", message: "permission_denied: write_package" } : { code: "NAME_UNKNOWN" },
-      ];
-      response.writeHead(denied ? 403 : 404, { "content-type": "application/json" });
-      response.end(JSON.stringify({ errors }));
-    });
-    try {
-      const result = await job.step("publish", {
-        node,
-        env: { http_proxy: `http://${await listen(ghcr)}`, no_proxy: "" },
-        inputs: { source: "oci:out:v1", references: "ghcr.io/acme/app:v1", "plain-http": "ghcr.io" },
+  it.for([
+    ["publish", "ghcr.io", 403, "packages: write", {}],
+    ["load", "ghcr.io", 403, "packages: read", {}],
+    ["publish", "1234.dkr.ecr.eu-west-1.amazonaws.com", 403, "id-token: write", {}],
+    ["load", "europe-docker.pkg.dev", 401, "id-token: write", {}],
+    // Where the job has the permission that is not what is missing.
+    ["load", "acme.azurecr.io", 401, undefined, { ACTIONS_ID_TOKEN_REQUEST_URL: "https://token.example" }],
+  ] as const)(
+    "of %s that %s refuses with %i make an annotation with the missing lines of the workflow: %s",
+    async ([action, host, status, line, env]) => {
+      // Stands in the way as a proxy, and answers as that registry would.
+      const refusing = createServer((incoming, response) => {
+        incoming.resume();
+        const denied = action === "load" || incoming.method === "POST" || incoming.method === "PUT";
+        const code = status === 401 ? "UNAUTHORIZED" : "DENIED";
+        const headers = { "content-type": "application/json", "www-authenticate": 'Basic realm="x"' };
+        response.writeHead(denied ? status : 404, headers);
+        response.end(JSON.stringify({ errors: [{ code: denied ? code : "NAME_UNKNOWN", message: "refused" }] }));
       });
-      expect(result.code).toBe(1);
-      expect(result.errors).toHaveLength(1);
-      expect(result.errors[0]?.properties.title).toBe("stowage publish: Denied");
-      expect(result.errors[0]?.data).toContain("\npermissions:\n  contents: read\n  packages: write\n");
-    } finally {
-      await close(ghcr);
-    }
-  });
+      try {
+        const reference = `${host}/acme/app:v1`;
+        const result = await job.step(action, {
+          node,
+          env: { http_proxy: `http://${await listen(refusing)}`, no_proxy: "", ...env },
+          inputs: {
+            ...(action === "publish"
+              ? { source: "oci:out:v1", references: reference }
+              : { source: reference, into: "archive", archive: "image.tar" }),
+            "plain-http": host,
+          },
+        });
+        expect(result.code).toBe(1);
+        expect(result.errors).toHaveLength(1);
+        expect(result.errors[0]?.properties.title).toBe(
+          `stowage ${action}: ${status === 401 ? "Not logged in" : "Denied"}`,
+        );
+        if (line === undefined) expect(result.errors[0]?.data).not.toContain("permissions:");
+        else expect(result.errors[0]?.data).toContain(`\npermissions:\n  contents: read\n  ${line}\n`);
+      } finally {
+        await close(refusing);
+      }
+    },
+  );
 });

@@ -10,6 +10,37 @@ const types = {
   manifest: "application/vnd.oci.image.manifest.v1+json",
 };
 
+/** A layout at `path` with images `v0`, `v1`... that share `base` random bytes in three layers, and have `own` more in two. */
+export async function makeImages(path, { images, base, own }) {
+  const layout = await Layout.create(path);
+  const put = async (content, mediaType) => {
+    const descriptor = descriptorOf(content, mediaType);
+    await layout.push({ descriptor, open: () => [content] });
+    return descriptor;
+  };
+  const layers = async (count, bytes) => {
+    const found = [];
+    for (let at = 0; at < count; at++)
+      found.push(await put(randomFillSync(Buffer.allocUnsafe(Math.round(bytes / count))), types.layer));
+    return found;
+  };
+  const shared = await layers(3, base);
+  for (let at = 0; at < images; at++) {
+    const blobs = [...shared, ...(await layers(2, own))];
+    const config = await put(
+      encodeJson({
+        architecture: "amd64",
+        os: "linux",
+        rootfs: { type: "layers", diff_ids: blobs.map(({ digest }) => digest) },
+      }),
+      types.config,
+    );
+    const manifest = { schemaVersion: 2, mediaType: types.manifest, config, layers: blobs };
+    await layout.tag(`v${at}`, await put(encodeJson(manifest), types.manifest));
+  }
+  return layout;
+}
+
 /** A layout at `path` with an image `v1` of so many layers of so many random bytes each, and so many referrers of 2 kB. */
 export async function makeImage(path, { layers, bytes, referrers = 0 }) {
   const layout = await Layout.create(path);

@@ -47,6 +47,16 @@ describe("stowage sync", () => {
     expect(other.stderr).toContain("the item at sync.yaml:3:15 is new or has been changed");
   });
 
+  it("takes out what is damaged with --salvage, says so, and brings it again", async () => {
+    write("salvage.yaml", '{ source: "oci:in", target: "oci:salvaged", names: tag, tags: v1 }');
+    expect(await run("salvage.yaml", "--quiet")).toMatchObject({ code: 0, stderr: "" });
+    writeFileSync(join(directory.path, "salvaged", "index.json"), "{");
+    const again = await run("salvage.yaml", "--salvage", "--quiet");
+    expect(again).toMatchObject({ code: 0, stdout: "oci:salvaged:v1\n" });
+    expect(again.stderr).toContain("damaged, and taken out of oci:salvaged: its index (");
+    expect(await run("salvage.yaml", "--salvage", "--quiet")).toMatchObject({ code: 0, stderr: "" });
+  });
+
   it("sends blobs in chunks where it is asked to", async () => {
     const served = await startServe(["--memory", "--log", "text"]);
     let log = "";

@@ -1,6 +1,6 @@
 import type { IndexPart } from "@stowage/image";
-import type { Platform } from "@stowage/layout";
-import { type OpenOptions, withSource } from "@stowage/registry";
+import type { Platform, Source } from "@stowage/layout";
+import { type OpenOptions, withSources } from "@stowage/registry";
 import type { Argv } from "yargs";
 import { locationArgument, type RegistryArguments, resolveRoot, withRegistryOptions } from "./locations.js";
 
@@ -58,18 +58,21 @@ export function withComposeOptions<T>(yargs: Argv<T>) {
     });
 }
 
-/** Opens the parts one inside the other, so that each is open until the work is done. */
-export async function withParts<T>(
+/** Opens the parts, and closes them when the work is done. */
+export function withParts<T>(
   texts: readonly string[],
   open: OpenOptions,
   platform: Platform | undefined,
   work: (parts: readonly IndexPart[]) => Promise<T>,
 ): Promise<T> {
-  const [text, ...others] = texts;
-  if (text === undefined) return work([]);
-  const location = locationArgument(text);
-  return withSource(location, open, async (source) => {
-    const { descriptor } = await resolveRoot(source, location, open);
-    return withParts(others, open, platform, (parts) => work([{ source, descriptor, name: text, platform }, ...parts]));
+  const locations = texts.map(locationArgument);
+  return withSources(locations, open, async (sources) => {
+    const parts: IndexPart[] = [];
+    for (const [at, location] of locations.entries()) {
+      const source = sources[at] as Source;
+      const { descriptor } = await resolveRoot(source, location, open);
+      parts.push({ source, descriptor, name: texts[at] as string, platform });
+    }
+    return work(parts);
   });
 }

@@ -44,6 +44,14 @@ function printFailures(context: Context, report: SyncReport): number {
     problems++;
     tell(`not pruned: ${target}: ${tag}`, error);
   }
+  for (const { path, blobs, entries, index } of report.salvaged) {
+    const parts = [
+      ...(index === undefined ? [] : [`its index (${index})`]),
+      ...(blobs.length === 0 ? [] : [count(blobs.length, "blob")]),
+      ...(entries.length === 0 ? [] : [`${entries.join(", ")} from the index`]),
+    ];
+    note(context, `damaged, and taken out of oci:${path}: ${parts.join("; ")}`);
+  }
   for (const group of report.notPruned)
     note(context, `not pruned: ${group}: not all is known that belongs there, because something failed`);
   return problems;

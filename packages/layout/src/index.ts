@@ -219,6 +219,7 @@ export {
   type UnrepairedContent,
 } from "./repair.js";
 export type { ExpiredTag, Retention } from "./retention.js";
+export { type SalvageOptions, type SalvageReport, salvage } from "./salvage.js";
 export { platformOfConfig, selectPlatform } from "./select-platform.js";
 export { type TagChange, Tags, type TagsOptions } from "./set-tags.js";
 export type { BlobUpload, BlobUploads } from "./store/blob-upload.js";

@@ -30,6 +30,8 @@ export interface ClientOptions
    * `HttpHeaders`. With `false` none are used.
    */
   readonly credentials?: Credentials | CredentialLookup | false | undefined;
+  /** Asked for credentials where Docker's configuration has none for a registry, and where it is used. Default: none. */
+  readonly fallbackCredentials?: CredentialLookup | undefined;
   /**
    * Pull-through caches by the host whose content they have. What is read by its digest comes from there where it can; they are told
    * the host (`ns`), and get their own credentials, never those of the host.
@@ -141,7 +143,9 @@ function configurationOf(options: ClientOptions): Pick<DockerConfiguration, "loo
   const { credentials, headers = {} } = options;
   if (credentials === undefined) {
     const configuration = dockerConfiguration({ environment: options.environment ?? process.env });
-    return { ...configuration, headers: async () => ({ ...(await configuration.headers()), ...headers }) };
+    const lookup: CredentialLookup = async (host, repository) =>
+      (await configuration.lookup(host, repository)) ?? options.fallbackCredentials?.(host, repository);
+    return { lookup, headers: async () => ({ ...(await configuration.headers()), ...headers }) };
   }
   if (typeof credentials === "function") return { lookup: credentials, headers: async () => headers };
   const mirrors = new Set(Object.values(options.mirrors ?? {}));

@@ -7,7 +7,7 @@ export type { RateLimit } from "./http/rate-limit.js";
 export type { RetryOptions } from "./http/retry.js";
 export { userAgent } from "./http/user-agent.js";
 export { type ImportedImage, type ImportOptions, type ImportReport, importImages } from "./import/import.js";
-export { formatImportPlace, parseImportPlace } from "./import/import-place.js";
+export { parseImportPlace } from "./import/import-place.js";
 export {
   type Account,
   type LoginOptions,
@@ -30,8 +30,8 @@ export type { RenameRule } from "./sync/pattern.js";
 export type { PrunedTag } from "./sync/prune.js";
 export { parseSyncFile, readSyncFile, type SyncItemValue, syncFileSchema, syncItem } from "./sync/read-file.js";
 export { renameRules } from "./sync/rename-rules.js";
-export { type SyncOptions, type SyncReport, sync } from "./sync/sync.js";
+export { type SyncOptions, type SyncReport, sync, targetLayouts } from "./sync/sync.js";
 export type { SyncFile, SyncItem, SyncPlace } from "./sync/sync-file.js";
 export type { SyncedImage } from "./sync/sync-image.js";
 export type { TransportOptions } from "./transport.js";
-export { type ResolvedLocation, resolveLocation, withSource, withTarget } from "./with-location.js";
+export { type ResolvedLocation, resolveLocation, withSource, withSources, withTarget } from "./with-location.js";

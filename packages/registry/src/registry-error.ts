@@ -1,4 +1,5 @@
 import { type ErrorCode, isJsonObject, OciError, type OciErrorOptions, parseJson } from "@stowage/layout";
+import { withoutSecrets } from "./auth/credentials.js";
 import type { Answer } from "./http/answer.js";
 import { parseRetryAfter } from "./http/retry-after.js";
 import { redactUrl } from "./http/url.js";
@@ -116,7 +117,7 @@ export interface AnswerErrorOptions {
 /** The error for an answer whose status means failure; reads the beginning of its body. `action` starts the message: `cannot fetch ...`. */
 export async function answerError(action: string, answer: Answer, options: AnswerErrorOptions): Promise<RegistryError> {
   const { method, url, status } = answer;
-  const body = withoutSecrets(await answer.excerpt(), [...answer.secrets, ...(options.secrets ?? [])]);
+  const body = bodyWithoutSecrets(await answer.excerpt(), [...answer.secrets, ...(options.secrets ?? [])]);
   const diagnostics = parseDiagnostics(body);
   const said = diagnostics
     .map((entry) => [entry.code, entry.message].filter((part) => part !== "").join(": "))
@@ -138,11 +139,9 @@ export async function answerError(action: string, answer: Answer, options: Answe
   );
 }
 
-function withoutSecrets(body: Uint8Array, secrets: readonly string[]): Uint8Array {
-  const forms = secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret)]);
+function bodyWithoutSecrets(body: Uint8Array, secrets: readonly string[]): Uint8Array {
   const text = Buffer.from(body).toString("utf8");
-  // The longest first: one may be part of another.
-  const redacted = forms.sort((a, b) => b.length - a.length).reduce((all, form) => all.replaceAll(form, "***"), text);
+  const redacted = withoutSecrets(text, secrets);
   return redacted === text ? body : Buffer.from(redacted);
 }
 

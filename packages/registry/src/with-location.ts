@@ -27,6 +27,17 @@ export async function withSource<T>(
   }
 }
 
+/** Like {@link withSource} for several locations: they are all open until `use` is done. */
+export function withSources<T>(
+  locations: readonly Location[],
+  open: OpenOptions,
+  use: (sources: readonly Source[]) => Promise<T>,
+): Promise<T> {
+  const [first, ...others] = locations;
+  if (first === undefined) return use([]);
+  return withSource(first, open, (source) => withSources(others, open, (sources) => use([source, ...sources])));
+}
+
 /**
  * Opens a location to write to and hands it to `use`. A target that is written in one go, an archive, is complete when this
  * returns, and given up where `use` fails. Fails as {@link openTarget} and `use` do.

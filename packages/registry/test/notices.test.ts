@@ -146,3 +146,22 @@ describe("userAgent", () => {
     expect(elsewhere.received[0]?.headers["user-agent"]).toBe("stowage/1");
   });
 });
+
+describe("a warning that repeats what a request showed", () => {
+  it("is told without it", async () => {
+    const server = await serve((request, response) => {
+      const shown = request.headers.authorization ?? "nothing";
+      const account = shown.startsWith("Basic ") ? Buffer.from(shown.slice(6), "base64").toString() : "";
+      response.writeHead(401, {
+        "www-authenticate": 'Basic realm="x"',
+        warning: `299 - "${shown} ${account} for you"`,
+      });
+      response.end();
+    });
+    const client = makeClient({ credentials: { username: "me", password: "not-for-logs" } });
+    await expect(client.repository(`${server.host}/a/b`).has(blobOf("x").descriptor)).rejects.toThrow();
+    const told = client.warnings.map((warning) => warning.text);
+    expect(told).toContain("Basic *** me:*** for you");
+    expect(told.join()).not.toContain("not-for-logs");
+  });
+});

@@ -3,6 +3,7 @@ export type { LayerMaker } from "./layer.js";
 export type { Limits } from "./limits.js";
 export type { Tls } from "./listener.js";
 export type { RequestRecord } from "./metrics.js";
+export { openStore } from "./open-store.js";
 export { type RunningServer, type ServeOptions, serve } from "./serve.js";
 export type { Repository, Store } from "./store.js";
 export { directoryStore } from "./store-directory.js";

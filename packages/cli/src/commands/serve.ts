@@ -1,13 +1,10 @@
-import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { Layout, type LayoutOptions, parseLocation, systemError } from "@stowage/layout";
+import { readFile } from "node:fs/promises";
+import { type LayoutOptions, parseLocation, systemError } from "@stowage/layout";
 import { type OpenOptions, openSource } from "@stowage/registry";
 import {
   type Accounts,
-  directoryStore,
-  layoutStore,
   memoryStore,
+  openStore,
   parseHtpasswd,
   proxyStore,
   type RequestRecord,
@@ -101,7 +98,7 @@ export const serveCommand = defineCommand({
       faulty(args.fault, { onLeak: (credential) => note(context, `a client sent ${credential} to another host`) }),
     );
     const open = openOptions(args, context.signal);
-    const store = await openStore(args.directory, args.memory, open.layout ?? {});
+    const store = await storeArgument(args.directory, args.memory, open.layout ?? {});
     const tls = await tlsArguments(args["tls-cert"], args["tls-key"]);
     const accounts = await accountsArgument(args.auth);
     if (args.tokens && accounts === undefined) throw new UsageError("--tokens goes with --auth htpasswd FILE");
@@ -168,11 +165,8 @@ function logRequest(context: Context, record: RequestRecord, json: boolean): voi
   context.err.write(json ? `${JSON.stringify(record)}\n` : `${visible(text)}\n`);
 }
 
-async function openStore(directory: string | undefined, memory: boolean, layouts: LayoutOptions): Promise<Store> {
+async function storeArgument(directory: string | undefined, memory: boolean, layouts: LayoutOptions): Promise<Store> {
   if (memory !== (directory === undefined))
     throw new UsageError(memory ? "--memory takes no directory" : "name a directory, or say --memory");
-  if (directory === undefined) return memoryStore();
-  if (existsSync(join(directory, "oci-layout"))) return layoutStore(await Layout.open(directory, layouts));
-  await mkdir(directory, { recursive: true });
-  return directoryStore(directory, layouts);
+  return directory === undefined ? memoryStore() : openStore(directory, layouts);
 }

@@ -50,6 +50,7 @@ export const syncCommand = defineCommand({
       lockPath: lock,
       offline: args.offline,
       allowedHosts: args.allowHost,
+      salvage: args.salvage,
       concurrency: wholeNumber("concurrency", args.concurrency),
       onEvent: followCopy(progress),
     }).finally(() => progress.stop());
@@ -89,6 +90,11 @@ function withRunOptions<T>(yargs: Argv<T>) {
       array: true,
       requiresArg: true,
       describe: "With --offline: this HOST[:PORT] may be asked even so",
+    })
+    .option("salvage", {
+      type: "boolean",
+      default: false,
+      describe: "First take out what is damaged in the layouts at the targets, so that it is brought again",
     })
     .option("concurrency", {
       type: "string",

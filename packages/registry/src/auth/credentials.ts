@@ -34,6 +34,13 @@ export function secretsOf(shown: string | Credentials | undefined): readonly str
   return [value, account.slice(account.indexOf(":") + 1)].filter((secret) => secret !== "");
 }
 
+/** A foreign text without the secrets, in whatever form it repeats them. */
+export function withoutSecrets(text: string, secrets: readonly string[]): string {
+  const forms = secrets.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret)]);
+  // The longest first: one may be part of another.
+  return forms.sort((a, b) => b.length - a.length).reduce((all, form) => all.replaceAll(form, "***"), text);
+}
+
 /** The names Docker Hub goes by in configurations. The first is what credential helpers file it under. */
 const DOCKER_HUB_NAMES = [
   "https://index.docker.io/v1/",

@@ -1,3 +1,4 @@
+import { withoutSecrets } from "../auth/credentials.js";
 import type { Answer } from "./answer.js";
 import { type RateLimit, rateLimitOf } from "./rate-limit.js";
 import { parseWarnings } from "./warning.js";
@@ -20,7 +21,8 @@ export class Notices {
 
   /** Takes note of what an answer of the registry itself says. */
   read(host: string, answer: Answer): void {
-    for (const text of parseWarnings(answer.headers("warning"))) {
+    for (const said of parseWarnings(answer.headers("warning"))) {
+      const text = withoutSecrets(said, answer.secrets);
       if (this.#warnings.size < MAXIMUM_WARNINGS) this.#warnings.set(`${host} ${text}`, { host, text });
     }
     const limit = rateLimitOf(host, answer);

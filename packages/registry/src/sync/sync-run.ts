@@ -32,7 +32,7 @@ export class SyncRun {
     this.#places = places;
   }
 
-  async run(): Promise<SyncReport> {
+  async run(): Promise<Omit<SyncReport, "salvaged">> {
     const path = this.#options.lockPath ?? lockPath(this.#file);
     const frozen = this.#options.lock === "frozen" ? await readLock(path, this.#file) : undefined;
     for (const stage of stagesOf(this.#file.items)) await this.#runStage(stage, frozen?.lock.images);

@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import type { Abortable, CopyEvent, LayoutOptions } from "@stowage/layout";
+import { type Abortable, type CopyEvent, type LayoutOptions, type SalvageReport, salvage } from "@stowage/layout";
 import { RegistryClient } from "../client.js";
 import type { SyncFailure } from "./find-images.js";
 import type { LockFile } from "./lock.js";
@@ -25,6 +25,8 @@ export interface SyncOptions extends Abortable {
   readonly offline?: boolean | undefined;
   /** The registries, with port, that may be asked even so. */
   readonly allowedHosts?: readonly string[] | undefined;
+  /** First take out what is damaged in the layouts at the targets, see `salvage`; then it is brought again. Default: false. */
+  readonly salvage?: boolean | undefined;
   /** How many images move at once. Default: what the file says. */
   readonly concurrency?: number | undefined;
   /** Told what happens. */
@@ -42,6 +44,8 @@ export interface SyncReport {
   readonly notPruned: readonly string[];
   /** The lock that was followed or written. */
   readonly lock?: LockFile;
+  /** Layouts in which something was damaged and has been taken out. */
+  readonly salvaged: readonly SalvageReport[];
 }
 
 /**
@@ -64,13 +68,40 @@ export async function sync(file: SyncFile, options: SyncOptions = {}): Promise<S
   try {
     // What knows versions and patterns takes a while to load, and only this verb needs it.
     const { SyncRun } = await import("./sync-run.js");
-    return await new SyncRun(file, { ...options, signal }, places).run();
+    const wanted = options.salvage === true && options.dryRun !== true;
+    const { salvaged, failures } = wanted ? await salvageTargets(file, options) : { salvaged: [], failures: [] };
+    const report = await new SyncRun(file, { ...options, signal }, places).run();
+    return { ...report, failures: [...failures, ...report.failures], salvaged };
   } catch (error) {
     await places.discard();
     throw error;
   } finally {
     if (options.client === undefined) await client.close();
   }
+}
+
+/** Before anything is opened: what a layout holds is remembered. What cannot be salvaged is no reason to stop: other targets may be fine. */
+async function salvageTargets(
+  file: SyncFile,
+  options: SyncOptions,
+): Promise<{ readonly salvaged: readonly SalvageReport[]; readonly failures: readonly SyncFailure[] }> {
+  const salvaged: SalvageReport[] = [];
+  const failures: SyncFailure[] = [];
+  for (const path of targetLayouts(file)) {
+    try {
+      const report = await salvage(path, options);
+      if (report.blobs.length + report.entries.length > 0 || report.index !== undefined) salvaged.push(report);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      failures.push({ where: file.path, source: `oci:${path}`, error });
+    }
+  }
+  return { salvaged, failures };
+}
+
+/** The directories of the layouts that a sync of this file may write, each once. */
+export function targetLayouts(file: SyncFile): readonly string[] {
+  return [...new Set(file.items.flatMap(({ target }) => (target?.kind === "layout" ? [target.path] : [])))];
 }
 
 /** Ends with the caller's. Everything that is under way listens to it, which is no leak. */
