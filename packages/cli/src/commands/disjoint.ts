@@ -10,7 +10,6 @@ import {
   verifyDisjoint,
 } from "@stowage/image";
 import { formatLocation, formatPlatform } from "@stowage/layout";
-import { storePathProfile } from "@stowage/nix";
 import { withTarget } from "@stowage/registry";
 import { printChange } from "../change-report.js";
 import { type Context, defineCommand, defineGroup } from "../command.js";
@@ -134,7 +133,6 @@ const verifyCommand = defineCommand({
       ...limitArguments(args),
       signal: context.signal,
       platform: platformArgument(args.platform),
-      profiles: [storePathProfile()],
       onBytes: (bytes: number): void => {
         progress.expect(bytes);
         progress.advance(bytes);
