@@ -94,6 +94,11 @@ describe("export --since", () => {
       }
       if (target.startsWith("oci:")) expect(existsSync(at("far"))).toBe(false);
       else expect((await fetch(`http://${target.replace("/", "/v2/")}/tags/list`)).status).toBe(404);
+      if (target.startsWith("oci:")) {
+        const beside = await json<ImportReport>("import", "v2.tar", "oci:beside", "--have", "oci:out");
+        expect(beside.images[0]?.report).toMatchObject({ descriptor: { digest: digests.v2 } });
+        expect((await run("verify", "oci:beside")).code).toBe(0);
+      }
       await json("import", "v1.tar", target);
       const { images } = await json<ImportReport>("import", "v2.tar", target);
       expect(images).toMatchObject([{ name: "v2", report: { descriptor: { digest: digests.v2 } } }]);

@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ExportReport, ListedTag } from "@stowage/layout";
@@ -84,6 +86,43 @@ describe("export", () => {
     expect(run).toMatchObject({ code: 2, stdout: "" });
     expect(existsSync(join(cwd, "x.tar"))).toBe(false);
   });
+});
+
+describe("an export that is interrupted", () => {
+  it("leaves what was there before and nothing else", async () => {
+    const layer = {
+      mediaType: "application/vnd.oci.image.layer.v1.tar",
+      digest: `sha256:${"5".repeat(64)}`,
+      size: 1e9,
+    };
+    const mediaType = "application/vnd.oci.image.manifest.v1+json";
+    const manifest = JSON.stringify({ schemaVersion: 2, mediaType, config: layer, layers: [layer] });
+    const asked: string[] = [];
+    // Sends the beginning of the layer, and then nothing.
+    const server = createServer((request, response) => {
+      asked.push(request.url ?? "");
+      if (request.url?.includes("/manifests/")) {
+        response.writeHead(200, { "content-type": mediaType, "content-length": manifest.length }).end(manifest);
+      } else response.writeHead(200, { "content-length": layer.size }).write(Buffer.alloc(3_000_000));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    mkdirSync(join(cwd, "cut"));
+    writeFileSync(join(cwd, "cut", "x.tar"), "before");
+    const { port } = server.address() as AddressInfo;
+    const child = spawn(process.execPath, [command, "export", `127.0.0.1:${port}/a/b:v1`, "cut/x.tar"], { cwd });
+    try {
+      await expect.poll(() => asked.some((url) => url.includes("/blobs/")), { timeout: 30_000 }).toBe(true);
+      await expect.poll(() => readdirSync(join(cwd, "cut")).length, { timeout: 30_000 }).toBe(2);
+      child.kill("SIGINT");
+      expect((await once(child, "close"))[0]).toBe(130);
+      expect(readdirSync(join(cwd, "cut"))).toEqual(["x.tar"]);
+      expect(readFileSync(join(cwd, "cut", "x.tar"), "utf8")).toBe("before");
+    } finally {
+      child.kill("SIGKILL");
+      server.closeAllConnections();
+      server.close();
+    }
+  }, 60_000);
 });
 
 describe("a bundle of several repositories", () => {

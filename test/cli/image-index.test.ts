@@ -102,7 +102,7 @@ describe("stowage index", () => {
     );
     expect(removed.map(({ code }) => code)).toEqual([0, 0, 0]);
     expect((await stowageJson<Listed>(["index", "list", "oci:many:v1"], { cwd })).manifests).toHaveLength(6);
-  });
+  }, 180_000);
 
   it("refuses a second image for a platform, names both, and leaves the tag where it was", async () => {
     writeFileSync(join(cwd, "app", "more.js"), "// more\n");

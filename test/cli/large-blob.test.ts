@@ -1,4 +1,6 @@
+import { spawn } from "node:child_process";
 import { createHash, type Hash } from "node:crypto";
+import { once } from "node:events";
 import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { rename, truncate, writeFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -6,7 +8,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import {
   contentOf,
   type Digest,
@@ -20,6 +22,8 @@ import {
 } from "@stowage/layout";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { stowageJson, temporaryDirectory } from "./stowage.js";
+
+const command = fileURLToPath(new URL("../../packages/cli/bin/stowage.js", import.meta.url));
 
 /** Seventeen times the heap that the processes get. */
 const SIZE = 1088 * 1024 * 1024;
@@ -160,6 +164,20 @@ it("a blob seventeen times as large as the heap is pushed whole and in chunks, a
   expect(taken.filter((bytes) => bytes >= MAXIMUM_MEMORY)).toEqual([]);
   expect(arrived.filter((one) => one === digest)).toHaveLength(2);
   await expect((await Layout.open(join(cwd, "back"))).size(digest)).resolves.toBe(SIZE);
+}, 240_000);
+
+it("one four times as large as the heap goes through a pipe as an archive, and into a layout", async () => {
+  const script = '"$0" "$1" export oci:large:v2 - | "$0" "$1" import - oci:piped:v2 --quiet';
+  const child = spawn("sh", ["-c", script, process.execPath, command], {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  expect((await once(child, "close"))[0]).toBe(0);
+  const taken = peaks();
+  expect(taken).toHaveLength(2);
+  expect(taken.filter((bytes) => bytes >= MAXIMUM_MEMORY)).toEqual([]);
+  await expect((await Layout.open(join(cwd, "piped"))).size(inParts)).resolves.toBe(SIZE / 4);
 }, 240_000);
 
 it("one four times as large as the heap is written into parts that are smaller than it, and read from them", async () => {

@@ -14,24 +14,30 @@ export interface BaseArguments {
 
 /** Adds the options of {@link BaseArguments}. */
 export function withBaseOptions<T>(yargs: Argv<T>): Argv<T & BaseArguments> {
-  return yargs
-    .option("since", {
+  return withHaveOption(
+    yargs.option("since", {
       type: "string",
       array: true,
       requiresArg: true,
       describe: "Leave out the blobs that this has: a RECEIPT file, or a LOCATION, of which a tag chooses one image",
-    })
-    .option("have", {
-      type: "string",
-      array: true,
-      requiresArg: true,
-      describe: "Take the blobs that this LOCATION has from there, linked or mounted, and only the others from SOURCE",
-    }) as Argv<T & BaseArguments>;
+    }),
+  ) as Argv<T & BaseArguments>;
+}
+
+/** Adds `--have` alone, for a command that leaves nothing out. */
+export function withHaveOption<T>(yargs: Argv<T>): Argv<T & Pick<BaseArguments, "have">> {
+  return yargs.option("have", {
+    type: "string",
+    array: true,
+    requiresArg: true,
+    describe:
+      "Take the blobs that this LOCATION has from there, linked or mounted, and only the others from the source",
+  }) as Argv<T & Pick<BaseArguments, "have">>;
 }
 
 /** Opens the bases that the options name, hands them to `use` as options of a copy, and closes them. */
 export async function withBaseArguments<T>(
-  args: BaseArguments,
+  args: Partial<BaseArguments>,
   open: OpenOptions,
   use: (options: Pick<CopyOptions, "since" | "have">) => Promise<T>,
 ): Promise<T> {

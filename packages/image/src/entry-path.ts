@@ -50,6 +50,15 @@ export function entryPath(name: string, what: string): EntryPath {
   return { kind: "whiteout", parts: [...parents, deleted] };
 }
 
+/** Where a symbolic link leads. Fails with `INVALID` where that is nowhere. */
+export function linkTarget(
+  { name, linkname }: { readonly name: string; readonly linkname?: string | undefined },
+  what: string,
+): string {
+  if (linkname !== undefined && !linkname.includes("\0")) return linkname;
+  throw new OciError("INVALID", `${what}: ${JSON.stringify(name)} is a symbolic link to nothing`);
+}
+
 /** True where one of two paths is the other, or leads to it: no file can have the one while something has the other. */
 export function isNested(path: string, other: string): boolean {
   return `${path}/`.startsWith(`${other}/`) || `${other}/`.startsWith(`${path}/`);

@@ -150,7 +150,8 @@ export function ustar(
   linkname: string,
   flag: string,
 ): Uint8Array {
-  const block = Buffer.alloc(BLOCK);
+  // From the pool: there is one of these for every file, and memory of its own for each keeps the garbage collector busy.
+  const block = Buffer.allocUnsafe(BLOCK).fill(0);
   block.write(name.name, 0, 100, "latin1");
   writeNumber(block, header.mode, 100, 8);
   writeNumber(block, header.uid, 108, 8);

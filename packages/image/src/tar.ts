@@ -23,6 +23,7 @@ export interface WriteTarOptions extends Abortable {
 /** Large chunks: whatever follows (hash, compressor, file) is called once per chunk. */
 const CHUNK = 1024 * 1024;
 const BLOCK = 512;
+const ZEROS = new Uint8Array(BLOCK);
 
 /**
  * The bytes of a tar archive with the entries in the given order, in chunks of 1 MiB: the same entries give the same
@@ -60,7 +61,7 @@ export async function* writeTar(
         `${JSON.stringify(entry.name)} has ${size > entry.size ? "more" : "less"} than the ${entry.size} bytes it had before: it changed while it was being read`,
       );
     }
-    yield* output.add(new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK));
+    yield* output.add(ZEROS.subarray(0, (BLOCK - (size % BLOCK)) % BLOCK));
   }
   if (options.end !== false) yield* output.add(new Uint8Array(2 * BLOCK));
   yield* output.rest();

@@ -1,4 +1,7 @@
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import {
+  type CompressedLayer,
   contentOf,
   type Descriptor,
   type Digest,
@@ -6,6 +9,7 @@ import {
   digestOf,
   encodeJson,
   isOciError,
+  Layout,
   MemoryStore,
   mediaTypes,
   type Platform,
@@ -143,6 +147,27 @@ async function failure(work: Promise<unknown>): Promise<{ code: string; message:
 }
 
 describe("compressing again", () => {
+  it("takes what the target has compressed before, and lets it remember what is new", async () => {
+    const store = new MemoryStore();
+    const root = await image(store, [[file("a")], [file("b")]]);
+    const target = await Layout.create(join(await temporaryDirectory(), "layout"));
+    const layersOf = async (options: MutateOptions) => {
+      const { descriptor } = await mutate(store, target, root, options);
+      return (await readImage(target, descriptor, undefined)).layers.map(({ digest }) => digest);
+    };
+    const first = await layersOf({ compression: "gzip" });
+    const { config, layers } = await readImage(store, root, undefined);
+    const diffId = config.rootfs.diff_ids[0] as Digest;
+    const [record] = await target.compressedLayers.find({ compressor: "gzip-6", diffId });
+    expect(record?.descriptor.digest).toBe(first[0]);
+    // Another layer of the same tar in its place shows that it is looked for there.
+    const plain = await readBytes(store, layers[0] as Descriptor);
+    const other = await target.write([gzipSync(plain, { level: 1 })], mediaTypes.layerGzip);
+    expect(other.digest).not.toBe(first[0]);
+    await target.compressedLayers.record({ ...(record as CompressedLayer), descriptor: other });
+    expect(await layersOf({ compression: "gzip" })).toEqual([other.digest, first[1]]);
+  });
+
   it.each(["none", "gzip", "gzip-native"] as const)("%s keeps the config and every tar", async (compression) => {
     const store = new MemoryStore();
     const root = await image(store, [[file("a")], [file("b")], [file("a")]]);

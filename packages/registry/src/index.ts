@@ -7,7 +7,7 @@ export type { RateLimit } from "./http/rate-limit.js";
 export type { RetryOptions } from "./http/retry.js";
 export { userAgent } from "./http/user-agent.js";
 export { type ImportedImage, type ImportOptions, type ImportReport, importImages } from "./import/import.js";
-export { formatImportPlace, parseImportPlace } from "./import/import-place.js";
+export { parseImportPlace } from "./import/import-place.js";
 export {
   type Account,
   type LoginOptions,

@@ -1,4 +1,5 @@
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import type { ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -21,7 +22,7 @@ import {
   renameRules,
 } from "../src/index.js";
 import { blobOf, emptyBlob, manifestOf, referrerOf } from "./support/artifacts.js";
-import { closeServers } from "./support/server.js";
+import { closeServers, serve } from "./support/server.js";
 import { type SmallRegistry, serveRegistry } from "./support/small-registry.js";
 
 const clients: RegistryClient[] = [];
@@ -227,6 +228,49 @@ describe("an archive that is damaged", () => {
       );
       expect(await readFile(join(after, "index.json"))).toEqual(await readFile(join(before, "index.json")));
     }
+    expect(registry.received).toEqual([]);
+  });
+});
+
+describe("an import that is offline", () => {
+  it("speaks to the host that images go to and to no other, whoever names one: a redirect, a challenge, a layer", async () => {
+    const other = await serve((_request, response) => response.writeHead(200).end("{}"));
+    const { path } = await archiveOf("ghcr.io/acme/app:v1");
+    const leading = [
+      (response: ServerResponse) =>
+        response.writeHead(401, { "www-authenticate": `Bearer realm="${other.url}/token",service="x"` }).end(),
+      (response: ServerResponse) => response.writeHead(202, { location: `${other.url}/upload` }).end(),
+      (response: ServerResponse) => response.writeHead(307, { location: `${other.url}/there` }).end(),
+    ];
+    for (const answer of leading) {
+      const registry = await serve((request, response) => {
+        if (request.method === "HEAD") response.writeHead(404).end();
+        else answer(response);
+      });
+      const offline = new RegistryClient({
+        credentials: { username: "a", password: "b" },
+        trustedRealms: [other.host],
+        internalHosts: [other.host],
+        environment: {},
+        tries: 1,
+        onlyHosts: [registry.host],
+      });
+      clients.push(offline);
+      const error = await fails(imported(path, `${registry.host}/`, { client: offline }));
+      expect([error.code, error.message]).toEqual(["DENIED", expect.stringContaining(`${other.host} is not asked`)]);
+      expect(registry.received.length).toBeGreaterThan(0);
+      expect(other.received).toEqual([]);
+    }
+  });
+
+  it("asks nobody at all where images go into a layout", async () => {
+    const registry = await serveRegistry();
+    const { path } = await archiveOf("ghcr.io/acme/app:v1");
+    const offline = new RegistryClient({ credentials: false, environment: {}, onlyHosts: [] });
+    clients.push(offline);
+    await imported(path, `oci:${await scratch()}`, { client: offline });
+    const error = await fails(imported(path, `${registry.host}/`, { client: offline }));
+    expect([error.code, error.hint]).toEqual(["DENIED", expect.stringContaining(`--allow-host ${registry.host}`)]);
     expect(registry.received).toEqual([]);
   });
 });

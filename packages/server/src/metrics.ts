@@ -44,8 +44,9 @@ export class Metrics {
       this.#requests.set(key, (this.#requests.get(key) ?? 0) + 1);
       this.#received += received;
       this.#sent += sent;
+      if (onRequest === undefined) return;
       const time = new Date(began).toISOString();
-      onRequest?.({ time, client, method, path, status, received, sent, duration: Date.now() - began, complete });
+      onRequest({ time, client, method, path, status, received, sent, duration: Date.now() - began, complete });
     });
   }
 

@@ -69,9 +69,14 @@ const ROUTES: readonly Route[] = [
 
 /** What a path names, or undefined where there is nothing at it. Refuses with 400 what is not encoded as a URL. */
 export function placeOf(path: string): Place | undefined {
-  for (const { kind, path: pattern } of ROUTES) {
-    const match = pattern.exec(path);
-    if (match !== null) return { kind, repository: decode(match[1]), reference: decode(match[2]) };
+  return routeOf(path)?.place;
+}
+
+function routeOf(path: string): { readonly route: Route; readonly place: Place } | undefined {
+  for (const route of ROUTES) {
+    const match = route.path.exec(path);
+    if (match !== null)
+      return { route, place: { kind: route.kind, repository: decode(match[1]), reference: decode(match[2]) } };
   }
   return undefined;
 }
@@ -80,15 +85,17 @@ const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
 /** Answers a request, or fails with what it is to be refused with. */
 export async function answer(exchange: Exchange, registry: Registry): Promise<Answer> {
-  const place = placeOf(exchange.path);
-  if (place === undefined) throw new Refusal(404, "UNSUPPORTED", "there is nothing at this path");
-  const methods = (ROUTES.find(({ kind }) => kind === place.kind) as Route).methods;
-  const allowed = Object.keys(methods).filter((method) => !registry.readonly || READING.has(method));
-  const handler = allowed.includes(exchange.method) ? methods[exchange.method] : undefined;
-  if (handler === undefined) {
+  const found = routeOf(exchange.path);
+  if (found === undefined) throw new Refusal(404, "UNSUPPORTED", "there is nothing at this path");
+  const { methods } = found.route;
+  const { repository, reference } = found.place;
+  const isAllowed = (method: string): boolean => !registry.readonly || READING.has(method);
+  const handler = Object.hasOwn(methods, exchange.method) && isAllowed(exchange.method) && methods[exchange.method];
+  if (!handler) {
+    const allowed = Object.keys(methods).filter(isAllowed);
     throw new Refusal(405, "UNSUPPORTED", `${exchange.method} is not possible here`, { Allow: allowed.join(", ") });
   }
-  return handler(exchange, registry, place.repository, place.reference);
+  return handler(exchange, registry, repository, reference);
 }
 
 /** Whatever comes out is checked by the handler before it becomes part of anything. */

@@ -10,6 +10,7 @@ import {
   verifyDisjoint,
 } from "@stowage/image";
 import { formatLocation, formatPlatform } from "@stowage/layout";
+import { storePathProfile } from "@stowage/nix";
 import { withTarget } from "@stowage/registry";
 import { printChange } from "../change-report.js";
 import { type Context, defineCommand, defineGroup } from "../command.js";
@@ -124,6 +125,7 @@ const verifyCommand = defineCommand({
       ...limitArguments(args),
       signal: context.signal,
       platform: platformArgument(args.platform),
+      profiles: [storePathProfile()],
       onBytes: (bytes: number): void => {
         progress.expect(bytes);
         progress.advance(bytes);

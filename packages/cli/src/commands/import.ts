@@ -1,5 +1,5 @@
 import { existsSync, statSync } from "node:fs";
-import { ArchiveSource, IndexedSource, type Location } from "@stowage/layout";
+import { ArchiveSource, type CopyOptions, IndexedSource, type Location } from "@stowage/layout";
 import {
   type ImportReport,
   importImages,
@@ -10,6 +10,7 @@ import {
   type SyncPlace,
   withSource,
 } from "@stowage/registry";
+import { withBaseArguments, withHaveOption } from "../base-options.js";
 import { type Context, defineCommand, type ExitCode, parsed, UsageError } from "../command.js";
 import { locationArgument, openOptions, platformsArgument, renameArgument, withRegistryOptions } from "../locations.js";
 import { besideArchive, note, printJson, printLines } from "../output.js";
@@ -28,7 +29,7 @@ export const importCommand = defineCommand({
     ["$0 import bundle.tar --rename 'docker.io/(.*)=reg.local/$1'", "Each repository where a rule says"],
   ],
   options: (yargs) =>
-    withReferrerFilter(withTransferOptions(withRegistryOptions(yargs, "one")))
+    withHaveOption(withReferrerFilter(withTransferOptions(withRegistryOptions(yargs, "one"))))
       .positional("places", {
         type: "string",
         array: true,
@@ -82,7 +83,7 @@ export const importCommand = defineCommand({
     });
     const { client } = open;
     if (client === undefined) throw new TypeError("there is no client");
-    return withArchive(sources, open, async (source) => {
+    const run = async (source: IndexedSource, { have }: Pick<CopyOptions, "have">): Promise<ExitCode> => {
       const quiet = args.quiet || args.json;
       let progress = startProgress(context, "checking", quiet);
       let follow = followCopy(progress);
@@ -90,6 +91,7 @@ export const importCommand = defineCommand({
       const report = await importImages(source, target, {
         ...transferOptions(args, source, client),
         signal: context.signal,
+        have,
         client,
         layout: open.layout,
         rename,
@@ -112,7 +114,10 @@ export const importCommand = defineCommand({
         report,
         args,
       );
-    });
+    };
+    return withBaseArguments({ have: args.have }, open, (bases) =>
+      withArchive(sources, open, (source) => run(source, bases)),
+    );
   },
 });
 

@@ -1,6 +1,15 @@
 import { type Abortable, Hasher, OciError, type Source, type TarReadHeader } from "@stowage/layout";
 import { compareBytewise } from "../bytewise-order.js";
-import { entryParts, entryPath, isNested, leadsOut, MAXIMUM_LINKS, quoted, tooManyLinks } from "../entry-path.js";
+import {
+  entryParts,
+  entryPath,
+  isNested,
+  leadsOut,
+  linkTarget,
+  MAXIMUM_LINKS,
+  quoted,
+  tooManyLinks,
+} from "../entry-path.js";
 import type { Image } from "../image.js";
 import { type ReadLayersOptions, readLayers } from "../read-layers.js";
 import { readTar, type TarReadEntry } from "../tar-reader.js";
@@ -127,7 +136,7 @@ export class ImageFiles {
   }
 
   #fileOf(header: TarReadHeader, entry: number, digest: string | undefined): Node["file"] {
-    const { type, mode, uid, gid, mtime, size, linkname, device, xattrs, pax } = header;
+    const { type, mode, uid, gid, mtime, size, device, xattrs, pax } = header;
     if (type === "unknown") throw this.#refused(header, "is of a kind that is not known");
     return {
       type: type as ImageFile["type"],
@@ -136,7 +145,7 @@ export class ImageFiles {
       gid,
       mtime,
       size: type === "file" ? size : 0,
-      ...(type === "symlink" ? { linkname: linkname ?? "" } : {}),
+      ...(type === "symlink" ? { linkname: linkTarget(header, this.#what) } : {}),
       ...(device === undefined ? {} : { device }),
       xattrs,
       pax,

@@ -1,6 +1,6 @@
 import { type Abortable, type Bytes, type Descriptor, type Digest, mediaTypes, type Union } from "@stowage/layout";
 import { type Layer, writeCompressed } from "../compress-layer.js";
-import type { Compression } from "../compression.js";
+import { type Compression, compressorName } from "../compression.js";
 import type { ContentWriter } from "../content-writer.js";
 import type { ImageFilesOptions } from "../files/image-files.js";
 import { type LayerLimits, openLayer } from "../open-layer.js";
@@ -10,6 +10,8 @@ import type { MutableImage, MutableLayer } from "./mutable-image.js";
 export interface LayerContent extends Abortable, LayerLimits, Pick<ImageFilesOptions, "entries"> {
   readonly content: Union;
   readonly made: ContentWriter;
+  /** The layers that the target has made by compressing a tar, where it remembers them. */
+  readonly compressedLayers?: ContentWriter["compressedLayers"];
   /** How new layers are compressed. Default: as those they are made from. */
   readonly compression?: Compression | undefined;
   /** Layers that were made, by what they were made from: images of one index often share some. */
@@ -43,6 +45,24 @@ export async function writeTarLayer(
   const layer = await writeCompressed(run.made, tar(), { compression, signal: run.signal });
   remember(run, name, layer);
   return layer;
+}
+
+/** The layer that the target has of this tar, compressed as is asked for; undefined where it has none. */
+export async function findCompressed(run: LayerContent, diffId: Digest): Promise<Layer | undefined> {
+  const compressor = run.compression === undefined ? undefined : compressorName(run.compression);
+  if (compressor === undefined || run.compressedLayers === undefined) return undefined;
+  for (const layer of await run.compressedLayers.find({ compressor, diffId }))
+    if (await run.compressedLayers.verify(layer, run)) return { descriptor: layer.descriptor, diffId };
+  return undefined;
+}
+
+/** Lets the target remember the layers that were made for it. */
+export async function recordCompressed(run: LayerContent): Promise<void> {
+  const compressor = run.compression === undefined ? undefined : compressorName(run.compression);
+  if (compressor === undefined) return;
+  for (const { diffId } of run.known.values())
+    for (const layer of (await run.made.compressedLayers?.find({ compressor, diffId })) ?? [])
+      await run.compressedLayers?.record(layer);
 }
 
 /** Says that a layer is new. */

@@ -37,7 +37,7 @@ import type { ContentWriter } from "../content-writer.js";
 import type { ImageFilesOptions } from "../files/image-files.js";
 import type { LayerLimits } from "../open-layer.js";
 import { changeImage, type ImageChanges, makesLayers } from "./change-image.js";
-import type { LayerContent } from "./layer-content.js";
+import { type LayerContent, recordCompressed } from "./layer-content.js";
 import { indexType } from "./media-types.js";
 import { readMutableImage, storeImage, withoutData } from "./mutable-image.js";
 
@@ -122,6 +122,7 @@ async function mutateWith(
     size,
     ratio,
     entries,
+    ...(target instanceof Layout ? { compressedLayers: target.compressedLayers } : {}),
   };
   const descriptor = await change(run, root, []);
   if (run.found === 0) {
@@ -130,6 +131,7 @@ async function mutateWith(
       : new OciError("NOT_FOUND", `${source.name} has no image for ${formatPlatform(options.platform)}`);
   }
   const report = await copy(run.content, target, descriptor, options);
+  await recordCompressed(run);
   return {
     before: plainDescriptor(root),
     descriptor,

@@ -1,7 +1,7 @@
 import type { Descriptor } from "@stowage/layout";
 import { isNondistributable } from "../base.js";
 import type { Layer } from "../compress-layer.js";
-import { type LayerContent, openTar, writeTarLayer } from "./layer-content.js";
+import { findCompressed, type LayerContent, openTar, writeTarLayer } from "./layer-content.js";
 import type { MutableImage, MutableLayer } from "./mutable-image.js";
 
 /** Annotations about the bytes of a compressed layer, of eStargz and of zstd:chunked. */
@@ -18,7 +18,8 @@ export async function recompress(run: LayerContent, image: MutableImage): Promis
     const { descriptor, diffId } = layer;
     if (isNondistributable(descriptor) || run.fresh.has(descriptor.digest)) layers.push(layer);
     else {
-      const made = await writeTarLayer(run, `tar ${diffId}`, descriptor, () => openTar(run, image, at));
+      const found = await findCompressed(run, diffId);
+      const made = found ?? (await writeTarLayer(run, `tar ${diffId}`, descriptor, () => openTar(run, image, at)));
       layers.push({ ...layer, descriptor: { ...made.descriptor, ...annotationsOf(descriptor, made) } });
     }
   }

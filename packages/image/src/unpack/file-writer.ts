@@ -16,7 +16,8 @@ import {
   utimesSync,
   writeSync,
 } from "node:fs";
-import { encodeTarName, OciError, type TarReadHeader } from "@stowage/layout";
+import { encodeTarName, type TarReadHeader } from "@stowage/layout";
+import { linkTarget } from "../entry-path.js";
 import { type ExtendedAttributes, isSettable, setAttributes } from "./attributes.js";
 import { type Owners, ownerOf } from "./owners.js";
 import { at, join, type OpenDirectory, type RootDirectory, statusOf } from "./root-directory.js";
@@ -129,11 +130,8 @@ export class FileWriter {
   }
 
   makeLink(directory: OpenDirectory, name: string, header: TarReadHeader, what: string): void {
-    const { linkname } = header;
-    if (linkname === undefined || linkname.includes("\0"))
-      throw new OciError("INVALID", `${what}: ${JSON.stringify(header.name)} is a symbolic link to nothing`);
     const path = at(directory, name);
-    symlinkSync(encodeTarName(linkname), path);
+    symlinkSync(encodeTarName(linkTarget(header, what)), path);
     const owner = this.#owner(header, what);
     if (owner !== undefined) lchownSync(path, owner.uid, owner.gid);
     lutimesSync(path, timeOf(header), timeOf(header));

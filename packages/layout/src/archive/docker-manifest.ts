@@ -3,7 +3,7 @@ import { type Digest, digestAlgorithm, digestEncoded } from "../model/digest.js"
 import { OciError } from "../model/errors.js";
 import type { ImageManifest, Manifest } from "../model/manifest.js";
 import { isImageConfigType, isManifestType } from "../model/media-types.js";
-import { formatPlatform, matchesPlatform, type Platform } from "../model/platform.js";
+import { matchesPlatform, type Platform } from "../model/platform.js";
 import { formatReference, parseReference } from "../model/reference.js";
 import { isAttestation } from "../store/conventions.js";
 import { isNamed, type LayoutIndex, refName } from "../store/index-json.js";
@@ -136,9 +136,4 @@ function repoTag(name: string, { familiar, choose }: DockerManifestOptions): str
   const { digest: _digest, ...tagged } = reference;
   const text = formatReference(tagged);
   return familiar ? text.replace(/^docker\.io\/(?:library\/)?/, "") : text;
-}
-
-/** The platforms that an image was chosen from, as text. */
-export function formatChoices({ choices }: LoadedImage): string {
-  return choices.map(({ platform, digest }) => (platform === undefined ? digest : formatPlatform(platform))).join(", ");
 }

@@ -1,12 +1,4 @@
-import {
-  formatReference,
-  type Location,
-  OciError,
-  type ParseLocationOptions,
-  parseLocation,
-  parseReference,
-  splitReference,
-} from "@stowage/layout";
+import { OciError, type ParseLocationOptions, parseLocation, parseReference, splitReference } from "@stowage/layout";
 import type { SyncPlace } from "../sync/sync-file.js";
 
 /**
@@ -37,11 +29,4 @@ export function parseImportPlace(text: string, options: ParseLocationOptions = {
     throw new OciError("INVALID", `${JSON.stringify(text)} names a digest; what an image is called is a tag`);
   const { tag: _latest, ...repository } = location.reference;
   return { kind: "registry", reference: tag === undefined ? repository : { ...repository, tag } };
-}
-
-/** The text of a place, for messages. */
-export function formatImportPlace(place: SyncPlace, format: (location: Location) => string): string {
-  if (place.kind === "registry-prefix") return `${place.host}/${place.prefix === "" ? "" : `${place.prefix}/`}`;
-  if (place.kind === "registry") return formatReference(place.reference);
-  return format(place);
 }

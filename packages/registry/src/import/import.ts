@@ -32,7 +32,10 @@ import { targetOf } from "../sync/target-of.js";
 /** The options of {@link importImages}. */
 export interface ImportOptions
   extends Abortable,
-    Pick<CopyOptions, "noClobber" | "referrers" | "legacyTags" | "platforms" | "index" | "external" | "concurrency"> {
+    Pick<
+      CopyOptions,
+      "have" | "noClobber" | "referrers" | "legacyTags" | "platforms" | "index" | "external" | "concurrency"
+    > {
   readonly client: RegistryClient;
   readonly layout?: LayoutOptions | undefined;
   /** What images are called instead; the first rule that is about a name counts. Without a target they make whole references. */
@@ -225,6 +228,7 @@ async function check(destinations: readonly Destination[], options: ImportOption
       ...copyOptions(options),
       // Layers that are fetched from elsewhere are no part of the archive.
       external: undefined,
+      have: undefined,
       ...sinceItsBase(image.source),
       onEvent: (event) => options.onEvent?.(event, "check"),
     });
@@ -254,6 +258,7 @@ async function importOne(destination: Destination, places: Places, options: Impo
 
 function copyOptions({
   signal,
+  have,
   referrers,
   legacyTags,
   platforms,
@@ -263,6 +268,7 @@ function copyOptions({
 }: ImportOptions): CopyOptions {
   return {
     signal,
+    have,
     platforms,
     index,
     external,
