@@ -36,7 +36,7 @@ const options = benchOptions({
 await bench(options, async function* () {
   const directory = scratch();
   const env = toolEnvironment(directory);
-  const registry = await startOlareg();
+  const { host: registry } = await startOlareg();
   const far = await link(registry, Number(options.trip) / 2);
   const count = Number(options.images);
 
