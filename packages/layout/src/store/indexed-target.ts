@@ -165,17 +165,22 @@ export abstract class IndexedTarget extends IndexedSource implements Target {
     checkName(reference);
     await this.#checkPresent(reference, descriptor, options);
     const change: IndexChange = async (index) => {
-      const current = findEntry(index, reference, this.name)?.digest;
-      if (options.expected !== undefined && current !== options.expected)
-        throw new OciError(
-          "CONFLICT",
-          `the tag ${reference} in ${this.name} stands for ${current ?? "nothing"}, not for ${options.expected} any more`,
-        );
+      this.#checkExpected(index, reference, options);
       // Somebody may have removed it while this change waited for its turn.
       await this.#checkPresent(reference, descriptor, options);
       return this.#keepReferrers(index, reference, withTag(index, reference, descriptor), options);
     };
     await this.updateTouching([reference], change, options);
+  }
+
+  #checkExpected(index: LayoutIndex, reference: string, { expected }: TagOptions): void {
+    if (expected === undefined) return;
+    const current = findEntry(index, reference, this.name)?.digest;
+    if (current === expected) return;
+    throw new OciError(
+      "CONFLICT",
+      `the tag ${reference} in ${this.name} stands for ${current ?? "nothing"}, not for ${expected} any more`,
+    );
   }
 
   async #checkPresent(reference: string, descriptor: Descriptor, options: Abortable): Promise<void> {
