@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import * as zlib from "node:zlib";
 import type { ExportReport, ListedTag } from "@stowage/layout";
 import type { ImportReport } from "@stowage/registry";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -85,6 +86,43 @@ describe("export", () => {
     expect(run.stderr).toContain(text);
     expect(run).toMatchObject({ code: 2, stdout: "" });
     expect(existsSync(join(cwd, "x.tar"))).toBe(false);
+  });
+
+  it("with zstd is read back, or refused with nothing written where this Node has none", async () => {
+    const run = await stowage(["export", "oci:out:v1", "packed.tar.zst"], { cwd });
+    if ("createZstdCompress" in zlib) {
+      expect(run).toMatchObject({ code: 0 });
+      expect(readFileSync(join(cwd, "packed.tar.zst")).subarray(0, 4).toString("hex")).toBe("28b52ffd");
+      const tree = await json<{ descriptor: { digest: string } }>("tree", "oci-archive:packed.tar.zst:v1");
+      expect(tree.descriptor.digest).toBe(digest);
+    } else {
+      expect(run).toMatchObject({ code: 1, stdout: "" });
+      expect(run.stderr).toMatch(/cannot compress with zstd.*Node 22\.15/s);
+      expect(readdirSync(cwd).filter((name) => name.includes("packed"))).toEqual([]);
+    }
+  });
+
+  it("to an archive and back into a layout loses no digest, name, referrer or annotation", async () => {
+    await json("copy", "oci:out:v1", "oci:full:one");
+    await json("tag", "oci:full:one", "two");
+    const index = join(cwd, "full", "index.json");
+    const before = JSON.parse(readFileSync(index, "utf8"));
+    // The list of the referrers is made anew from what refers to the image.
+    for (const { annotations } of before.manifests)
+      if (/^(?:one|two)$/.test(annotations?.["org.opencontainers.image.ref.name"]))
+        annotations["com.example.kept"] = "yes";
+    writeFileSync(index, JSON.stringify(before));
+    await json("export", "oci:full", "round.tar");
+    await json("import", "round.tar", "oci:back");
+    const after = JSON.parse(readFileSync(join(cwd, "back", "index.json"), "utf8"));
+    const named = ({ manifests }: { manifests: { annotations?: Record<string, string> }[] }) =>
+      manifests.filter(({ annotations }) => annotations?.["com.example.kept"] !== undefined);
+    expect(named(after)).toEqual(named(before));
+    for (const name of ["one", "two"]) {
+      const [there, here] = [`oci:full:${name}`, `oci:back:${name}`];
+      expect(await json("tree", here)).toEqual(await json("tree", there));
+    }
+    expect(await json("verify", "oci:back")).toMatchObject({ findings: [] });
   });
 });
 
