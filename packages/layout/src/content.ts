@@ -46,6 +46,11 @@ export interface FetchOptions extends Abortable {
 export interface ReferrersOptions extends Abortable {
   /** Only referrers of this artifactType. */
   readonly artifactType?: string | undefined;
+  /**
+   * The caller reads each of them, and sees then whether it is what the listing says. A source that would have to fetch them for
+   * that may leave it to the caller. Default: false.
+   */
+  readonly unchecked?: boolean | undefined;
 }
 
 /** The options of {@link Source.tags}. */

@@ -31,6 +31,11 @@ interface Arrived {
   readonly path: GraphPath;
 }
 
+/** A manifest that a source lists as a referrer. */
+interface Listed extends Arrived {
+  readonly subject: Descriptor;
+}
+
 /** One copy, or the rehearsal of one, on its way through the graph. */
 export class CopyRun {
   readonly #source: Source;
@@ -80,6 +85,7 @@ export class CopyRun {
 
   /** Copies the referrers of all that was copied, then their referrers, until there are none; those of older tools as well. */
   async referrersOfAll(): Promise<void> {
+    if (this.#options.legacyTags !== false) this.#legacyTags.begin();
     while (this.#manifests.length > 0) {
       const subjects = this.#manifests;
       this.#manifests = [];
@@ -87,7 +93,7 @@ export class CopyRun {
         subjects.map(({ descriptor, path }) => this.#slots.run(() => this.#referrersOf(descriptor, path))),
       );
       // In the order of the subjects: which listing was the quickest must not show in an archive.
-      await allSettledOrThrow(listed.flat().map(({ descriptor, path }) => this.#copyReferrer(descriptor, path)));
+      await allSettledOrThrow(listed.flat().map((referrer) => this.#copyReferrer(referrer)));
       if (this.#options.legacyTags === false) continue;
       for (const subject of subjects) await this.#copyLegacyTags(subject);
     }
@@ -242,13 +248,16 @@ export class CopyRun {
     return true;
   }
 
-  async #referrersOf(subject: Descriptor, path: GraphPath): Promise<Arrived[]> {
+  async #referrersOf(subject: Descriptor, path: GraphPath): Promise<Listed[]> {
     const found: Descriptor[] = [];
-    for await (const referrer of this.#source.referrers(subject, { signal: this.#options.signal }))
+    // Who chooses has to know what is chosen from.
+    const unchecked = (this.#options.referrers ?? "all") === "all";
+    for await (const referrer of this.#source.referrers(subject, { signal: this.#options.signal, unchecked }))
       found.push(referrer);
     return this.#chosen(found, path).map((descriptor) => ({
       descriptor,
       path: [...path, referrerStep(descriptor)],
+      subject,
     }));
   }
 
@@ -262,14 +271,28 @@ export class CopyRun {
     return found.filter((referrer) => chosen.has(referrer) || required?.has(referrer.digest) === true);
   }
 
-  async #copyReferrer(referrer: Descriptor, path: GraphPath): Promise<void> {
-    // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
-    if (this.#traversal.has(referrer)) return;
-    this.#found++;
+  async #copyReferrer({ descriptor: referrer, path, subject }: Listed): Promise<void> {
     try {
+      if (!(await this.#isReferrer(referrer, subject))) return;
+      // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
+      if (this.#traversal.has(referrer)) return;
+      this.#found++;
       await this.part(plainDescriptor(referrer), path);
     } catch (error) {
+      if (!this.#traversal.has(referrer)) this.#found++;
       this.#failed(referrer, path, error);
+    }
+  }
+
+  /** Whether what was listed is there and says so itself. What is on a disk here has been looked at. */
+  async #isReferrer(referrer: Descriptor, subject: Descriptor): Promise<boolean> {
+    if (this.#source instanceof IndexedSource || this.#traversal.has(referrer)) return true;
+    try {
+      const { manifest } = await this.#slots.run(() => this.#read(plainDescriptor(referrer)));
+      return manifest.subject?.digest === subject.digest;
+    } catch (error) {
+      if (isOciError(error, "NOT_FOUND")) return false;
+      throw error;
     }
   }
 

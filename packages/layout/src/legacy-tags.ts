@@ -23,6 +23,13 @@ export class LegacyTags {
     this.#options = options;
   }
 
+  /** Begins to list the tags, for who will ask later. */
+  begin(): void {
+    this.#listed ??= this.#list();
+    // Whoever asks is told of a failure.
+    this.#listed.catch(() => {});
+  }
+
   /** Those about a digest, sorted by name. */
   async of(subject: Digest): Promise<readonly LegacyTag[]> {
     this.#listed ??= this.#list();

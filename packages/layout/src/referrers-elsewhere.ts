@@ -45,8 +45,10 @@ class ReferrersFrom implements Source {
     return this.#there.has(digest) ? this.#elsewhere : this.#source;
   }
 
-  async *referrers(subject: Descriptor, options: ReferrersOptions = {}): AsyncIterable<Descriptor> {
+  async *referrers(subject: Descriptor, more: ReferrersOptions = {}): AsyncIterable<Descriptor> {
     const found = new Map<Digest, Descriptor>();
+    // Where one is must be known: a listing may name what is gone.
+    const options = { ...more, unchecked: false };
     for await (const referrer of this.#elsewhere.referrers(subject, options)) {
       found.set(referrer.digest, referrer);
       this.#there.add(referrer.digest);

@@ -27,7 +27,7 @@ const ZERO = parseDigest(`sha256:${"0".repeat(64)}`);
 /** The statuses by which registries tell, in their ways, that they have no referrers API. */
 const NOT_OFFERED = [301, 302, 303, 307, 308, 400, 404, 405, 406, 410, 415, 501];
 /** How many manifests on a list are read at a time. */
-const CONCURRENCY = 4;
+const CONCURRENCY = 16;
 
 /** The referrers in one repository: from the registry's API where it has one that works, otherwise from the referrers tag. */
 export class Referrers {
@@ -45,10 +45,12 @@ export class Referrers {
   /**
    * The referrers of a subject, sorted by digest. Each was read: its `subject` is the one asked for, its artifactType and
    * annotations are its own. What an entry brings as `data` is not fetched. Entries that name what is gone, or a manifest of another subject, are left out.
+   * With `unchecked` none is read, and they are as the list has them.
    * distribution-spec v1.1.1, "Listing Referrers".
    */
   async list(subject: Digest, options: ReferrersOptions = {}): Promise<readonly Descriptor[]> {
     const entries = await this.#entries(subject, options);
+    if (options.unchecked === true) return entries.filter((entry) => this.#isListed(entry, options)).sort(byDigest);
     const found: Descriptor[] = [];
     const queue = [...entries];
     const work = async (): Promise<void> => {
@@ -58,7 +60,7 @@ export class Referrers {
       }
     };
     await Promise.all(Array.from({ length: Math.min(CONCURRENCY, queue.length) }, work));
-    return found.sort((one, other) => (one.digest < other.digest ? -1 : 1));
+    return found.sort(byDigest);
   }
 
   /**
@@ -144,16 +146,22 @@ export class Referrers {
     this.#offered ??= false;
   }
 
+  /** Whether an entry may be what is asked for. What it brings as `data` is kept. */
+  #isListed(entry: Descriptor, { artifactType }: ReferrersOptions): boolean {
+    if (artifactType !== undefined && entry.artifactType && entry.artifactType !== artifactType) return false;
+    if (!isManifestType(entry.mediaType)) return false;
+    const data = embeddedData(entry);
+    if (data !== undefined) this.#manifests.keep(entry.digest, data);
+    return true;
+  }
+
   /** The entry as its manifest makes it, or undefined where it is not a referrer of `subject` or not of the type asked for. */
   async #check(entry: Descriptor, subject: Digest, options: ReferrersOptions): Promise<Descriptor | undefined> {
     const { artifactType, signal } = options;
-    if (artifactType !== undefined && entry.artifactType && entry.artifactType !== artifactType) return undefined;
-    if (!isManifestType(entry.mediaType)) return undefined;
+    if (!this.#isListed(entry, options)) return undefined;
     let bytes: Uint8Array;
     try {
-      const data = embeddedData(entry);
-      if (data !== undefined) this.#manifests.keep(entry.digest, data);
-      bytes = data ?? (await this.#manifests.bytes(entry, { signal }));
+      bytes = await this.#manifests.bytes(entry, { signal });
     } catch (error) {
       if (isOciError(error, "NOT_FOUND")) return undefined;
       throw error;
@@ -163,4 +171,8 @@ export class Referrers {
     const referrer = referrerDescriptor(entry, manifest);
     return artifactType === undefined || referrer.artifactType === artifactType ? referrer : undefined;
   }
+}
+
+function byDigest(one: Descriptor, other: Descriptor): number {
+  return one.digest < other.digest ? -1 : 1;
 }

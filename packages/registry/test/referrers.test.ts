@@ -1,5 +1,17 @@
+import { mkdtemp, rm } from "node:fs/promises";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Content, copy, type Descriptor, digestOf, MemoryStore, mediaTypes, referrersTag } from "@stowage/layout";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import {
+  type Content,
+  copy,
+  type Descriptor,
+  digestOf,
+  Layout,
+  MemoryStore,
+  mediaTypes,
+  referrersTag,
+} from "@stowage/layout";
 import { afterEach, describe, expect, it } from "vitest";
 import { RegistryClient, type Repository } from "../src/index.js";
 import { all, blobOf, emptyBlob, failure, jsonOf, manifestOf, referrerOf } from "./support/artifacts.js";
@@ -7,8 +19,10 @@ import { closeServers, sendError, sendJson, serve } from "./support/server.js";
 import { type SmallRegistry, type SmallRegistryOptions, serveRegistry } from "./support/small-registry.js";
 
 const clients: RegistryClient[] = [];
+const directories: string[] = [];
 
 afterEach(async () => {
+  for (const directory of directories.splice(0)) await rm(directory, { recursive: true, force: true });
   await Promise.all(clients.splice(0).map((client) => client.close()));
   await closeServers();
 });
@@ -192,6 +206,31 @@ describe("a registry with the referrers API", () => {
     plant(registry, "stranger", stranger);
     plant(registry, "note", notes[0] as Content);
     expect(digests(await all(repository.referrers(subject)))).toEqual(digests([notes[0] as Content]));
+    // Who leaves out the check has what the list says, of manifests; a copy checks for itself.
+    expect(digests(await all(repository.referrers(subject, { unchecked: true })))).toEqual(
+      digests([stranger, ghost, notes[0] as Content]),
+    );
+    const target = new MemoryStore();
+    const report = await copy(repository, target, subject);
+    expect(report).toMatchObject({ referrers: { found: 1, copied: 1 }, failures: [] });
+    expect(await target.has(stranger.descriptor)).toBe(false);
+  });
+
+  it("is not asked for referrers that the target of a copy has: it only lists them", async () => {
+    const { registry, repository } = await repositoryWith({ referrers: "works" });
+    for (const note of notes) await repository.push(note);
+    await repository.tag("v1", subject);
+    const layout = await Layout.create(join(await mkdtemp(join(tmpdir(), "stowage-registry-")), "layout"));
+    directories.push(dirname(layout.path));
+    const again = connect(registry);
+    expect(await copy(again, layout, "v1", { tags: ["v1"] })).toMatchObject({ referrers: { found: 5, copied: 5 } });
+    registry.received.length = 0;
+    const report = await copy(connect(registry), layout, "v1", { tags: ["v1"] });
+    expect(report).toMatchObject({ referrers: { found: 5, copied: 5 }, written: 0 });
+    const asked = registry.received.map(({ method, path }) => `${method} ${path.replace(/sha256:.*/, "")}`);
+    expect(asked.filter((line) => !line.includes("/referrers/") && !line.includes("/tags/"))).toEqual([
+      "HEAD /v2/some/repo/manifests/v1",
+    ]);
   });
 
   it("whose answer is damaged is an error, not an empty list", async () => {

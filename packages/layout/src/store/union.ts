@@ -72,7 +72,8 @@ export class Union implements Source {
   async *referrers(subject: Descriptor, options?: ReferrersOptions): AsyncIterable<Descriptor> {
     const found = new Map<Digest, Descriptor>();
     for (const source of this.#sources) {
-      for await (const referrer of source.referrers(subject, options)) {
+      // Which source has it must be known: a listing may name what is gone.
+      for await (const referrer of source.referrers(subject, { ...options, unchecked: false })) {
         this.assign(referrer, source);
         if (!found.has(referrer.digest)) found.set(referrer.digest, referrer);
       }
