@@ -4,37 +4,33 @@
  *   node test/bench/disjoint.mjs [--layers 200] [--files 100] [--shared 0.9] [--runs 3] [--json FILE]
  *
  * Each layer is a package of `--files` files of 1 to 20 kB; the two images share `--shared` of them. Each way unpacks the first image and then
- * the second, each in a process of its own into a directory that is not there yet; the ways take turns. Reported are the medians of wall time
- * in ms for either image, and the bytes of file content that were written for either. Build first: tsc -b. umoci is left out where it
- * is not installed.
+ * the second, each in a process of its own into a directory that is not there yet; the ways take turns.
  */
-import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import {
+  bench,
+  benchOptions,
+  findTool,
+  inTurn,
+  row,
+  run,
+  scratch,
+  stowage,
+  timed,
+  toolEnvironment,
+} from "./measure.js";
 
-const { values } = parseArgs({
-  options: {
-    layers: { type: "string", default: "200" },
-    files: { type: "string", default: "100" },
-    shared: { type: "string", default: "0.9" },
-    runs: { type: "string", default: "3" },
-    json: { type: "string" },
-  },
+const options = benchOptions({
+  runs: { type: "string", default: "3" },
+  layers: { type: "string", default: "200" },
+  files: { type: "string", default: "100" },
+  shared: { type: "string", default: "0.9" },
 });
-const [layers, files, shared] = [Number(values.layers), Number(values.files), Number(values.shared)];
-const stowage = fileURLToPath(new URL("../../packages/cli/bin/stowage.js", import.meta.url));
-const work = mkdtempSync(join(tmpdir(), "stowage-disjoint-"));
-
-function run(command, args) {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: work, maxBuffer: 2 ** 28 });
-  if (status !== 0) throw new Error(`${command} ended with ${status}: ${error ?? stderr}`);
-  return String(stdout);
-}
-
-const cli = (...args) => JSON.parse(run(process.execPath, [stowage, ...args, "--json"]));
+const [layers, files, shared] = [Number(options.layers), Number(options.files), Number(options.shared)];
+const work = scratch();
+const env = toolEnvironment(work);
+const cli = (...args) => run(stowage[0], [...stowage.slice(1), ...args, "-q"], { cwd: work, env });
 
 /** The tar of a package, with bytes that compress about as well as programs do. */
 function makePackage(name, seed) {
@@ -51,7 +47,7 @@ function makePackage(name, seed) {
     writeFileSync(join(directory, `file-${at}`), bytes);
   }
   for (const path of [directory, join(root, "opt", "packages"), join(root, "opt")]) utimesSync(path, 1, 1);
-  run("tar", ["--owner=0", "--group=0", "--sort=name", "-czf", `${name}.tgz`, "-C", root, "opt"]);
+  run("tar", ["--owner=0", "--group=0", "--sort=name", "-czf", `${name}.tgz`, "-C", root, "opt"], { cwd: work });
   rmSync(root, { recursive: true });
   return `${name}.tgz`;
 }
@@ -61,26 +57,23 @@ function makeImage(tag, tars) {
   cli("disjoint", "annotate", `oci:image:${tag}`);
 }
 
-const of = (mode, tag) => ["unpack", `oci:image:${tag}`, `out-${tag}`, "--disjoint", mode];
-const ways = {
-  ordinary: (tag) => cli("unpack", `oci:image:${tag}`, `out-${tag}`),
-  merge: (tag) => cli(...of("merge", tag)),
-  hardlink: (tag) => cli(...of("hardlink", tag), "--store", "store"),
-  reflink: (tag) => cli(...of("reflink", tag), "--store", "store"),
-  "bind-plan": (tag) => cli(...of("bind-plan", tag), "--store", "store"),
-  umoci: (tag) => {
-    run("umoci", [
-      "raw",
-      "unpack",
-      ...(process.getuid() === 0 ? [] : ["--rootless"]),
-      "--image",
-      `image:${tag}`,
-      `out-${tag}`,
-    ]);
-  },
-};
+const WAYS = ["merge", "hardlink", "reflink", "bind-plan"];
 
-try {
+/** How each tool unpacks an image. What shares has a store of its own. */
+function commands(tag) {
+  const out = `out-${tag}`;
+  const found = { stowage: [...stowage, "unpack", `oci:image:${tag}`, out, "-q"] };
+  for (const way of WAYS) {
+    const store = way === "merge" ? [] : ["--store", `store-${way}`];
+    found[`--disjoint ${way}`] = [...found.stowage, "--disjoint", way, ...store];
+  }
+  const umoci = findTool("umoci");
+  const rootless = process.getuid() === 0 ? [] : ["--rootless"];
+  if (umoci !== undefined) found.umoci = [umoci, "raw", "unpack", ...rootless, "--image", `image:${tag}`, out];
+  return found;
+}
+
+await bench(options, async function* () {
   const count = Math.round(layers * shared);
   const common = Array.from({ length: count }, (_, at) => makePackage(`common-${at}`, at));
   for (const [seed, tag] of ["one", "two"].entries())
@@ -88,23 +81,28 @@ try {
       ...common,
       ...Array.from({ length: layers - count }, (_, at) => makePackage(`${tag}-${at}`, 1000 * (seed + 1) + at)),
     ]);
-  if (spawnSync("umoci", ["--version"]).status !== 0) delete ways.umoci;
-  const report = Object.fromEntries(Object.keys(ways).map((name) => [name, { one: [], two: [], written: {} }]));
-  for (let turn = 0; turn < Number(values.runs); turn++) {
-    for (const [name, unpack] of Object.entries(ways)) {
-      for (const tag of ["one", "two"]) {
-        const start = performance.now();
-        const result = unpack(tag);
-        report[name][tag].push(performance.now() - start);
-        if (result !== undefined) report[name].written[tag] = result.bytesWritten ?? result.bytes;
-      }
-      for (const path of ["out-one", "out-two", "store"]) rmSync(join(work, path), { recursive: true, force: true });
-    }
+  const remove = (name) => rmSync(join(work, name), { recursive: true, force: true });
+  for (const [tag, what] of [
+    ["one", `unpack ${layers} layers`],
+    ["two", `unpack ${layers} layers, of which ${Math.round(shared * 100)} % were unpacked before`],
+  ]) {
+    const contenders = Object.entries(commands(tag)).map(([name, command]) => [
+      name,
+      () => {
+        remove(`out-${tag}`);
+        // The first image finds nothing in the store; the second what the first has left there.
+        if (tag === "one") remove(`store-${name.split(" ")[1]}`);
+        else {
+          const way = name.split(" ")[1];
+          remove(`store-${way}`);
+          if (way !== undefined && way !== "merge") {
+            remove("out-one");
+            run(command[0], commands("one")[name].slice(1), { cwd: work, env });
+          }
+        }
+        return timed(command, { cwd: work, env });
+      },
+    ]);
+    yield row(what, await inTurn(Object.fromEntries(contenders), options.runs), { against: "umoci" });
   }
-  const median = (numbers) => Math.round([...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]);
-  for (const way of Object.values(report)) Object.assign(way, { one: median(way.one), two: median(way.two) });
-  console.log(JSON.stringify(report, undefined, 2));
-  if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(report));
-} finally {
-  rmSync(work, { recursive: true, force: true });
-}
+});

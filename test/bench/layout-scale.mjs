@@ -19,6 +19,7 @@ import { homedir, tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { row } from "./measure.js";
 
 const script = fileURLToPath(import.meta.url);
 const library = process.env.STOWAGE_LIBRARY ?? new URL("../../packages/layout/dist/index.js", import.meta.url).href;
@@ -282,6 +283,23 @@ function peersTable(rows, sizes) {
   return lines.join("\n");
 }
 
+/** The rows of the table of all benchmarks: what the peers do as well, for each size. */
+function tableRows(rows, sizes) {
+  return sizes.flatMap((size) =>
+    rows
+      .filter((one) => one.size === size && one.beside.stowage !== undefined)
+      .map(({ operation, beside, next }) => {
+        const done = Object.entries(beside).filter(([, ms]) => ms !== undefined);
+        const results = Object.fromEntries(done.map(([name, ms]) => [name, { ms }]));
+        results.stowage = { ...results.stowage, memory: next.rss };
+        const late = Object.keys(beside).filter((name) => beside[name] === undefined);
+        const note = late.length > 0 ? `${late.join(", ")}: more than ${PATIENCE / 1000} s` : undefined;
+        const target = operation.startsWith("list one") || operation.startsWith("attach one ref") ? 0.1 : undefined;
+        return row(`${operation}, of ${size}`, results, { target: size === sizes.at(-1) ? target : undefined, note });
+      }),
+  );
+}
+
 const { values } = parseArgs({
   options: {
     sizes: { type: "string", default: "100,1000,10000,100000" },
@@ -298,7 +316,8 @@ else {
   const directory = values.keep ?? mkdtempSync(join(tmpdir(), "stowage-scale-"));
   try {
     const rows = sizes.flatMap((size) => benchmark(size, directory));
-    if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);
+    if (values.json !== undefined)
+      writeFileSync(values.json, `${JSON.stringify(tableRows(rows, sizes), undefined, 2)}\n`);
     process.stdout.write(`${markdown(rows, sizes)}\n\n${peersTable(rows, sizes)}\n`);
     for (const name of Object.keys(peers))
       if (pathOf(name) === undefined)

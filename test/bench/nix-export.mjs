@@ -1,7 +1,7 @@
 /**
  * How long a Nix closure takes to become an image, the first and the second time, beside two other ways to do it.
  *
- *   node test/bench/nix-export.mjs [--size 1000] [--paths 320] [--json FILE]
+ *   node test/bench/nix-export.mjs [--runs 1] [--size 1000] [--paths 320] [--json FILE]
  *
  * The closure has so many MB in so many store paths, made here: files of 100 bytes to 1 MB that compress about as well as programs do, and
  * a few paths that hold most of the bytes, as in a real store. Measured are, each in a process of its own:
@@ -11,41 +11,21 @@
  *   made again to be sent (GNU tar into sha256sum, in up to 100 layers);
  * - tar and gzip -6 of up to 100 layers, as dockerTools does it with its streamed layers.
  *
- * Reported are wall time and processor time in ms and the peak memory of the largest process in MB; and the ratio of the second time to the
- * first. Build first: tsc -b. python3 and GNU tar are needed.
+ * GNU tar is needed.
  */
-import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { hashNar, readTree } from "@stowage/nix";
+import { bench, benchOptions, inTurn, row, scratch, stowage, timed, toolEnvironment } from "./measure.js";
 
-const { values } = parseArgs({
-  options: {
-    size: { type: "string", default: "1000" },
-    paths: { type: "string", default: "320" },
-    json: { type: "string" },
-  },
+const options = benchOptions({
+  runs: { type: "string", default: "1" },
+  size: { type: "string", default: "1000" },
+  paths: { type: "string", default: "320" },
 });
-const stowage = fileURLToPath(new URL("../../packages/cli/bin/stowage.js", import.meta.url));
-const work = mkdtempSync(join(tmpdir(), "stowage-nix-bench-"));
-
-/** Runs a tool in a process that can tell what its children took, which Node cannot. */
-function timed(command, ...args) {
-  const start = performance.now();
-  const script = `import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:], stdout=2)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss)
-sys.exit(code)`;
-  const { status, stdout, stderr } = spawnSync("python3", ["-c", script, command, ...args], { cwd: work });
-  if (status !== 0) throw new Error(`${command} ${args.join(" ")} ended with ${status}: ${stderr}`);
-  const [cpu, memory] = String(stdout).trim().split("\n").at(-1).split(" ").map(Number);
-  return { wall: performance.now() - start, cpu: cpu * 1000, memory: memory / 1024 };
-}
+const work = scratch();
+const env = toolEnvironment(work);
 
 /** Bytes that compress to somewhat less than half. */
 function makeBytes() {
@@ -108,61 +88,39 @@ function asLayers(infos) {
 
 const TAR = "tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@1 --hard-dereference -cf -";
 
-try {
-  const infos = await makeClosure(Number(values.paths), Number(values.size) * 1e6);
+await bench(options, async function* () {
+  const infos = await makeClosure(Number(options.paths), Number(options.size) * 1e6);
   const layers = asLayers(infos);
-  const script = (command) => layers.map((names, at) => command(names.join(" "), at)).join("\n");
-  writeFileSync(
-    join(work, "hash.sh"),
-    script((names) => `${TAR} ${names} | sha256sum`),
-  );
+  const script = (name, command) =>
+    writeFileSync(join(work, name), layers.map((names, at) => command(names.join(" "), at)).join("\n"));
+  script("hash.sh", (names) => `${TAR} ${names} | sha256sum`);
+  script("gzip.sh", (names, at) => `${TAR} ${names} | gzip -n -6 > tars/${at}.tar.gz`);
   mkdirSync(join(work, "tars"));
-  writeFileSync(
-    join(work, "gzip.sh"),
-    script((names, at) => `${TAR} ${names} | gzip -n -6 > tars/${at}.tar.gz`),
-  );
-  const exported = (to, compression) =>
-    timed(
-      process.execPath,
-      stowage,
-      "nix",
-      "export",
-      "--from",
-      "graph:graph.json",
-      "--store-root",
-      work,
-      "--to",
-      to,
-      "--compression",
-      compression,
-      "-q",
-    );
-  const results = {};
-  for (const compression of ["gzip", "none"]) {
-    const first = exported(`oci:${compression}:v1`, compression);
-    const second = exported(`oci:${compression}:v2`, compression);
-    results[`stowage ${compression}, first`] = first;
-    results[`stowage ${compression}, second`] = { ...second, ratio: second.wall / first.wall };
-    rmSync(join(work, compression), { recursive: true });
-  }
-  results["hash by streaming (as nix2container)"] = timed("sh", "hash.sh");
-  results["tar and gzip (as dockerTools)"] = timed("sh", "gzip.sh");
-  const narSize = infos.reduce((sum, info) => sum + info.narSize, 0);
-  console.log(`${infos.length} store paths, ${Math.round(narSize / 1e6)} MB`);
-  console.table(
-    Object.fromEntries(
-      Object.entries(results).map(([name, { wall, cpu, memory, ratio }]) => [
-        name,
-        {
-          wall: Math.round(wall),
-          cpu: Math.round(cpu),
-          "memory MB": Math.round(memory),
-          "second / first": ratio?.toFixed(2) ?? "",
+  const inWork = (command) => timed(command, { cwd: work, env });
+  const place = ["--from", "graph:graph.json", "--store-root", work];
+  const exported = (compression, tag) =>
+    inWork([
+      ...[...stowage, "nix", "export", ...place, "-q"],
+      ...["--to", `oci:${compression}:${tag}`, "--compression", compression],
+    ]);
+  const what = `${infos.length} store paths, ${Math.round(infos.reduce((sum, { narSize }) => sum + narSize, 0) / 1e6)} MB`;
+  for (const [compression, other, command] of [
+    ["gzip", "tar and gzip, as dockerTools", ["sh", "gzip.sh"]],
+    ["none", "hash by streaming, as nix2container", ["sh", "hash.sh"]],
+  ]) {
+    const first = await inTurn(
+      {
+        stowage: () => {
+          rmSync(join(work, compression), { recursive: true, force: true });
+          return exported(compression, "v1");
         },
-      ]),
-    ),
-  );
-  if (values.json !== undefined) writeFileSync(values.json, JSON.stringify({ narSize, paths: infos.length, results }));
-} finally {
-  rmSync(work, { recursive: true, force: true });
-}
+        [other]: () => inWork(command),
+      },
+      options.runs,
+    );
+    yield row(`export ${what}, ${compression}`, first, { against: other });
+    const again = await inTurn({ stowage: (turn) => exported(compression, `again-${turn}`) }, options.runs);
+    yield row(`export it again, ${compression}`, { ...again, "the first time": first.stowage }, { target: 0.3 });
+    rmSync(join(work, compression), { recursive: true, force: true });
+  }
+});
