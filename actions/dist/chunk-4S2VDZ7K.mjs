@@ -1,2 +1,0 @@
-import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);
-import{a as b,b as c}from"./chunk-GGRTVHO6.mjs";import"./chunk-UKI2C7QS.mjs";import{n as a}from"./chunk-IT2ESMD3.mjs";import"./chunk-52TYKK33.mjs";import"./chunk-KRU2VW65.mjs";import"./chunk-AP2MZNSD.mjs";import"./chunk-657WUBJX.mjs";export{c as secretKeys,a as storePathProfile,b as trustedKeys};
