@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -56,8 +56,13 @@ describe("the page about stowage serve", () => {
     expect(await status(readonly, "/v2/out/manifests/v1")).toBe(200);
     expect(await status(readonly, "/v2/out/blobs/uploads/", "POST")).toBe(405);
     expect(await status(memory, "/v2/team/app/blobs/uploads/", "POST")).toBe(202);
-    const args = ["--ca-file", join(directory.path, "cert.pem"), "--dst-creds", "alice:s3cret"];
-    const pushed = await stowage(["push", "oci:out:v1", `${guarded}/acme/app:v1`, ...args], { cwd: directory.path });
+    const trusted = join(directory.path, ".config", "containers", "certs.d", guarded as string);
+    mkdirSync(trusted, { recursive: true });
+    copyFileSync(join(directory.path, "cert.pem"), join(trusted, "ca.crt"));
+    const pushed = await stowage(["push", "oci:out:v1", `${guarded}/acme/app:v1`, "--dst-creds", "alice"], {
+      cwd: directory.path,
+      env: { HOME: directory.path, XDG_CONFIG_HOME: undefined, STOWAGE_DST_PASSWORD: "s3cret" },
+    });
     expect([pushed.code, pushed.stderr]).toEqual([0, ""]);
     expect(await status(mirror, "/v2/acme/app/manifests/v1")).toBe(200);
     await running[0]?.stop();
