@@ -229,16 +229,10 @@ describe.each(["a directory of layouts", "one layout"])(
           const sums = Object.fromEntries(done.map(([what]) => [what, 0]));
           for (const [what, count] of done) sums[what] = (sums[what] as number) + count;
           console.log(`${kind}: ${JSON.stringify(sums)}; memory in MB: ${seen.map(Math.round).join(" ")}`);
-          for (const what of [
-            "pushed",
-            "pulled",
-            "referred",
-            "deleted a tag",
-            "deleted a manifest",
-            "deleted a blob",
-          ]) {
+          for (const what of ["pushed", "pulled", "referred", "deleted a tag", "deleted a manifest"])
             expect(sums[what]).toBeGreaterThan(0);
-          }
+          // Whether a blob is needed when it is to be deleted is a matter of luck.
+          expect((sums["deleted a blob"] ?? 0) + (sums["found a blob needed"] ?? 0)).toBeGreaterThan(0);
           const quarter = Math.ceil(seen.length / 4);
           expect(mean(seen.slice(-quarter)) - mean(seen.slice(0, quarter))).toBeLessThan(60);
         } finally {
