@@ -1,5 +1,4 @@
-import { Readable, type Transform } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import type { Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import { type Abortable, type Bytes, OciError } from "@stowage/layout";
 
@@ -25,16 +24,38 @@ export async function* zstd(
     });
   const params = { [constants.ZSTD_c_compressionLevel as number]: options.level ?? DEFAULT_ZSTD_LEVEL };
   const compressor = create({ chunkSize: CHUNK, params });
-  const input = Readable.from(bytes, { objectMode: true, highWaterMark: 1 });
-  const fed = pipeline(input, compressor, { signal: options.signal });
+  const { signal } = options;
+  const fed = feed(bytes, compressor, signal);
   // The loop fails with the same error; this is only for one that comes after the last chunk.
   fed.catch(() => {});
   try {
     for await (const chunk of compressor) yield chunk as Buffer;
     await fed;
   } catch (error) {
-    throw options.signal?.aborted === true ? options.signal.reason : error;
+    throw signal?.aborted === true ? signal.reason : error;
   } finally {
-    input.destroy();
+    compressor.destroy();
+  }
+}
+
+/** Asks for a chunk only when the one before was taken in: until then it may not be written to, and whoever makes them may do that. */
+async function feed(bytes: Bytes, compressor: Transform, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    for await (const chunk of bytes) {
+      signal?.throwIfAborted();
+      await new Promise<void>((resolve, reject) => {
+        compressor.once("close", resolve);
+        compressor.write(chunk, (error) => {
+          compressor.off("close", resolve);
+          if (error) reject(error);
+          else resolve();
+        });
+      });
+      if (compressor.destroyed) return;
+    }
+    compressor.end();
+  } catch (error) {
+    compressor.destroy(error as Error);
+    throw error;
   }
 }

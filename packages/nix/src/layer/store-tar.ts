@@ -42,8 +42,7 @@ export interface MemberTarOptions extends Abortable {
 /**
  * The entries of a store path in the form of a tar archive, without what stands before and behind them: the same tree always gives the same bytes, and
  * no others, and from them it can be had again. Mode, owner and time are those of a store: 0555 or 0444, nobody's, 1 second after 1970.
- * Chunks are valid until the next is asked for. Fails with `INVALID` where the name of a file means that something is deleted
- * in a layer (`.wh.`). image-spec v1.1.1, layer.md "Whiteouts".
+ * Fails with `INVALID` where the name of a file means that something is deleted in a layer (`.wh.`). image-spec v1.1.1, layer.md "Whiteouts".
  */
 export async function* memberTar(
   path: StorePath,
@@ -61,7 +60,7 @@ export async function* memberTar(
     }
     onNar(nar.end());
   }
-  yield* writeTar(entries(), { signal, end: false, reuseChunks: true });
+  yield* writeTar(entries(), { signal, end: false });
 }
 
 function encodeEntry(

@@ -1,2 +1,0 @@
-import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);
-import{a as b,b as c}from"./chunk-MYULOUTD.mjs";import"./chunk-VHBYLEG3.mjs";import{n as a}from"./chunk-4GSNONYU.mjs";import"./chunk-E2RHV3SP.mjs";import"./chunk-KRU2VW65.mjs";import"./chunk-A3AFP23P.mjs";import"./chunk-657WUBJX.mjs";export{c as secretKeys,a as storePathProfile,b as trustedKeys};
