@@ -59,6 +59,8 @@ export function launch(command, args, options = {}) {
 
 /** A home of its own for every tool: no credentials and no settings of whoever runs this. */
 export function toolEnvironment(home, more = {}) {
+  // buildah wants the file to be there.
+  writeFileSync(join(home, "config.json"), "{}");
   return {
     ...process.env,
     HOME: home,
