@@ -1,6 +1,7 @@
 // Bundles programs of this repository with all they import, for who has no package manager at run time or no time to load a
 // thousand files. The same sources give the same bytes on every machine.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -29,9 +30,9 @@ export async function bundle({ entryPoints, home, directory = home, plugins = []
     legalComments: "none",
     // Packages that are CommonJS inside call require for Node's own modules.
     banner: {
-      js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);',
+      js: 'const require=process.getBuiltinModule("module").createRequire(import.meta.url);',
     },
-    plugins: [ownPackages(), undiciInPart(), ...plugins],
+    plugins: [ownPackages(), undiciInPart(), builtinModulesAsTheyAre(), ...plugins],
     metafile: true,
     write: false,
     logLevel: "warning",
@@ -58,7 +59,10 @@ export function plainWidth() {
         namespace: "plain-width",
         sideEffects: false,
       }));
-      onLoad({ filter: /.*/, namespace: "plain-width" }, () => ({ contents: "export default (text) => text.length;" }));
+      onLoad({ filter: /.*/, namespace: "plain-width" }, () => ({
+        // It is imported and required.
+        contents: "module.exports = (text) => text.length; module.exports.default = module.exports;",
+      }));
     },
   };
 }
@@ -97,7 +101,35 @@ function undiciInPart() {
       onResolve({ filter: /^undici$/ }, ({ resolveDir }) =>
         resolveDir === importer ? { path: "undici", namespace: "undici-in-part", sideEffects: false } : undefined,
       );
-      onLoad({ filter: /.*/, namespace: "undici-in-part" }, () => ({ contents, resolveDir: importer }));
+      onLoad({ filter: /^undici$/, namespace: "undici-in-part" }, () => ({ contents, resolveDir: importer }));
+      // The transport speaks HTTP/1.1 only, and Node's HTTP/2 takes longer to load than a request on it.
+      onResolve({ filter: /^\.\/client-h2\.js$/ }, () => ({ path: "client-h2", namespace: "undici-in-part" }));
+      onLoad({ filter: /^client-h2$/, namespace: "undici-in-part" }, () => ({
+        contents: 'module.exports = () => { throw new Error("HTTP/2 is not spoken here"); };',
+      }));
+    },
+  };
+}
+
+/**
+ * For an import of one of its own modules Node makes a module with all of its names and looks at each of them, which loads what nobody
+ * asked for. Here only what is imported is looked at.
+ */
+function builtinModulesAsTheyAre() {
+  return {
+    name: "builtin-modules-as-they-are",
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^(node:)?[a-z_]+(\/[a-z]+)?$/ }, ({ path, kind }) =>
+        isBuiltin(path) && kind === "import-statement"
+          ? { path: path.replace(/^node:/, ""), namespace: "builtin", sideEffects: false }
+          : undefined,
+      );
+      onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => {
+        const whole = `const whole=/* @__PURE__ */process.getBuiltinModule(${JSON.stringify(path)});`;
+        const names = Object.keys(process.getBuiltinModule(path)).filter((name) => name !== "default");
+        const each = names.map((name) => `export const ${name}=/* @__PURE__ */(()=>whole.${name})();`);
+        return { contents: [whole, ...each, "export default whole;"].join("\n") };
+      });
     },
   };
 }

@@ -1,6 +1,5 @@
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
 import type { Abortable, Bytes } from "../content.js";
 import { isOciError, OciError, systemErrorCode } from "../model/errors.js";
 
@@ -17,7 +16,7 @@ export async function* gunzip(
   options: Abortable = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
-    yield* through(bytes, createGunzip({ chunkSize: CHUNK }), options);
+    yield* through(bytes, process.getBuiltinModule("node:zlib").createGunzip({ chunkSize: CHUNK }), options);
   } catch (error) {
     const code = systemErrorCode(error);
     if (isOciError(error) || code === undefined || !code.startsWith("Z_")) throw error;
