@@ -126,7 +126,9 @@ function builtinModulesAsTheyAre() {
       );
       onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => {
         const whole = `const whole=/* @__PURE__ */process.getBuiltinModule(${JSON.stringify(path)});`;
-        const names = Object.keys(process.getBuiltinModule(path)).filter((name) => name !== "default");
+        const names = Object.keys(process.getBuiltinModule(path))
+          .filter((name) => name !== "default")
+          .sort();
         const each = names.map((name) => `export const ${name}=/* @__PURE__ */(()=>whole.${name})();`);
         return { contents: [whole, ...each, "export default whole;"].join("\n") };
       });

@@ -3,7 +3,7 @@ import type { Decompress } from "fzstd";
 import type { Abortable, Bytes } from "../content.js";
 import { isOciError, OciError } from "../model/errors.js";
 import { ByteReader } from "./byte-reader.js";
-import { through } from "./gzip.js";
+import { through } from "./through.js";
 
 const MAGIC = 0xfd2fb528;
 /** The first of sixteen. */
