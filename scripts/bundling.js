@@ -14,7 +14,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
  * Returns what esbuild tells of it.
  */
 export async function bundle({ entryPoints, home, directory = home, plugins = [], ...options }) {
-  const { outputFiles, metafile } = await build({
+  const settings = {
     absWorkingDir: root,
     // The layers of build are compressed in worker threads, whose program is looked for under this name.
     entryPoints: { ...entryPoints, "gzip-worker": "packages/image/src/gzip-worker.ts" },
@@ -29,15 +29,15 @@ export async function bundle({ entryPoints, home, directory = home, plugins = []
     minifySyntax: true,
     legalComments: "none",
     // Packages that are CommonJS inside call require for Node's own modules.
-    banner: {
-      js: 'const require=process.getBuiltinModule("module").createRequire(import.meta.url);',
-    },
-    plugins: [ownPackages(), undiciInPart(), builtinModulesAsTheyAre(), ...plugins],
+    banner: { js: 'const require=process.getBuiltinModule("module").createRequire(import.meta.url);' },
     metafile: true,
     write: false,
     logLevel: "warning",
     ...options,
-  });
+  };
+  const all = [ownPackages(), undiciInPart(), ...plugins];
+  const names = importedNames(await build({ ...settings, plugins: all }));
+  const { outputFiles, metafile } = await build({ ...settings, plugins: [...all, builtinModulesAsTheyAre(names)] });
   mkdirSync(directory, { recursive: true });
   for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true });
   for (const { path, contents } of outputFiles)
@@ -111,25 +111,44 @@ function undiciInPart() {
   };
 }
 
+/** The names that a bundle imports of each of Node's own modules; nothing of one that somebody imports as a whole. */
+function importedNames({ outputFiles }) {
+  const names = new Map();
+  const asWhole = new Set();
+  for (const { path, text } of outputFiles) {
+    if (!/\.m?js$/.test(path)) continue;
+    for (const [, list, module] of text.matchAll(/\bimport\s*(?:\w+,)?\{([^{}"]*)\}from"(?:node:)?([a-z_/]+)"/g)) {
+      const known = names.get(module) ?? new Set();
+      for (const item of list.split(",")) known.add(item.split(" as ")[0].trim());
+      names.set(module, known);
+    }
+    for (const [, module] of text.matchAll(/\bimport\s*(?:\w+,)?\*\s*as \w+ from"(?:node:)?([a-z_/]+)"/g))
+      asWhole.add(module);
+  }
+  for (const module of asWhole) names.delete(module);
+  return names;
+}
+
 /**
  * For an import of one of its own modules Node makes a module with all of its names and looks at each of them, which loads what nobody
- * asked for. Here only what is imported is looked at.
+ * asked for. Here only `names` are looked at.
  */
-function builtinModulesAsTheyAre() {
+function builtinModulesAsTheyAre(names) {
   return {
     name: "builtin-modules-as-they-are",
     setup({ onResolve, onLoad }) {
-      onResolve({ filter: /^(node:)?[a-z_]+(\/[a-z]+)?$/ }, ({ path, kind }) =>
-        isBuiltin(path) && kind === "import-statement"
-          ? { path: path.replace(/^node:/, ""), namespace: "builtin", sideEffects: false }
-          : undefined,
-      );
+      onResolve({ filter: /^(node:)?[a-z_]+(\/[a-z]+)?$/ }, ({ path, kind }) => {
+        const module = path.replace(/^node:/, "");
+        return kind === "import-statement" && isBuiltin(path) && names.has(module)
+          ? { path: module, namespace: "builtin", sideEffects: false }
+          : undefined;
+      });
       onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => {
         const whole = `const whole=/* @__PURE__ */process.getBuiltinModule(${JSON.stringify(path)});`;
-        const names = Object.keys(process.getBuiltinModule(path))
+        const each = [...names.get(path)]
+          .sort()
           .filter((name) => name !== "default")
-          .sort();
-        const each = names.map((name) => `export const ${name}=/* @__PURE__ */(()=>whole.${name})();`);
+          .map((name) => `export const ${name}=/* @__PURE__ */(()=>whole.${name})();`);
         return { contents: [whole, ...each, "export default whole;"].join("\n") };
       });
     },
