@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { CHUNK_SIZE } from "./files.js";
 
 /** The options of {@link hashFile}. */
@@ -70,6 +70,7 @@ export function hashFile(file: number, algorithm: string, options: HashOptions):
 
 function start(): Worker {
   threads++;
+  const { Worker } = process.getBuiltinModule("node:worker_threads");
   const worker = new Worker(PROGRAM, { eval: true, execArgv: [], stdout: false });
   // It keeps nobody from ending who does not wait for a hash.
   worker.unref();

@@ -1,4 +1,4 @@
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import type { DigestAlgorithm } from "../model/digest.js";
 import { CHUNK_SIZE } from "./files.js";
 
@@ -139,6 +139,7 @@ function withOneMore(id: number, tell: (answer: Answer | Error) => void): Thread
 }
 
 function start(): Thread {
+  const { Worker } = process.getBuiltinModule("node:worker_threads");
   const worker = new Worker(PROGRAM, { eval: true, execArgv: [], stdout: false });
   const started: Thread = { worker, files: new Map() };
   worker.on("message", (answer: Answer) => started.files.get(answer.id)?.(answer));
