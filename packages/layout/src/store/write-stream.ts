@@ -79,7 +79,7 @@ async function writeInThread(
   algorithm: DigestAlgorithm,
   options: WriteStreamOptions,
 ): Promise<{ readonly size: number; readonly digest: Digest }> {
-  const writer = new ThreadWriter(handle.fd, algorithm);
+  const writer = new ThreadWriter(handle.fd, algorithm, options.onBytes);
   let whole: { readonly size: number; readonly hash: string };
   try {
     for (let at = 0; at < (options.from ?? 0); at += CHUNK_SIZE) {
@@ -100,7 +100,6 @@ async function pour(bytes: Bytes, writer: ThreadWriter, options: WriteStreamOpti
     const [full, length] = [memory, filled];
     filled = 0;
     await writer.write(full, length);
-    options.onBytes?.(length);
     memory = writer.memory();
   };
   let size = options.from ?? 0;

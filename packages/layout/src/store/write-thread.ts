@@ -37,7 +37,7 @@ parentPort.on("message", (message) => {
       if (open !== undefined) parentPort.postMessage({ id, size: open.at, hash: open.hash.digest("hex") });
     } else if (open !== undefined) {
       steps[step](open, message);
-      parentPort.postMessage({ id, memory }, [memory]);
+      parentPort.postMessage({ id, memory, written: step === "write" ? message.length : 0 }, [memory]);
     }
   } catch (error) {
     files.delete(id);
@@ -48,6 +48,7 @@ parentPort.on("message", (message) => {
 interface Answer {
   readonly id: number;
   readonly memory?: ArrayBuffer;
+  readonly written?: number;
   readonly size?: number;
   readonly hash?: string;
   readonly error?: { readonly code?: string; readonly message: string };
@@ -74,8 +75,11 @@ export class ThreadWriter {
   #failed: Error | undefined;
   #whole: { readonly size: number; readonly hash: string } | undefined;
   #wake = (): void => {};
+  readonly #onBytes: ((count: number) => void) | undefined;
 
-  constructor(file: number, algorithm: DigestAlgorithm) {
+  /** `onBytes` is told how many bytes more are in the file. */
+  constructor(file: number, algorithm: DigestAlgorithm, onBytes: ((count: number) => void) | undefined) {
+    this.#onBytes = onBytes;
     this.#thread = withOneMore(this.#id, (answer) => this.#hear(answer));
     this.#thread.worker.postMessage({ id: this.#id, step: "open", file, algorithm });
   }
@@ -124,6 +128,7 @@ export class ThreadWriter {
     else if (answer.memory !== undefined) {
       this.#underWay--;
       this.#free.push(answer.memory);
+      if (answer.written) this.#onBytes?.(answer.written);
     } else this.#whole = answer as Required<Pick<Answer, "size" | "hash">>;
     this.#wake();
   }
