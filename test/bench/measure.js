@@ -142,12 +142,12 @@ export async function inTurn(contenders, runs) {
 
 /**
  * A row of the table: the results of {@link inTurn}, of which `stowage` is ours and the quickest of the others what it is measured
- * by, unless `against` names one. `target` is the ratio to reach; undefined where there is none.
+ * by, unless `against` names one or a list of those that count. `target` is the ratio to reach; undefined where there is none.
  */
 export function row(what, results, { target, against, note } = {}) {
   const { stowage: ours, ...others } = results;
   if (ours === undefined) throw new Error(`${what}: stowage did not run`);
-  const names = against === undefined ? Object.keys(others) : [against].filter((name) => name in others);
+  const names = against === undefined ? Object.keys(others) : [against].flat().filter((name) => name in others);
   const best = names.sort((a, b) => others[a].ms - others[b].ms)[0];
   return {
     what,
