@@ -1,8 +1,8 @@
-import { type Content, digestAlgorithm, type PushOptions } from "@stowage/layout";
+import { digestAlgorithm, type PushOptions } from "@stowage/layout";
 import { hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
 import { hasStatus, RegistryError } from "./registry-error.js";
-import { RewindableContent } from "./rewindable-content.js";
+import type { Sliceable } from "./stored-content.js";
 import { UploadSession } from "./upload-session.js";
 import { waitAfter } from "./wait-after.js";
 
@@ -33,7 +33,7 @@ const NOT_IN_ONE_PIECE = [404, 405, 411, 416, 501];
 /** One blob on its way to a registry. */
 export class BlobUpload {
   readonly #endpoint: Endpoint;
-  readonly #content: RewindableContent;
+  readonly #content: Sliceable;
   readonly #upload: UploadOptions;
   readonly #options: PushOptions;
   #session: UploadSession | undefined;
@@ -54,16 +54,16 @@ export class BlobUpload {
   /** A connection was lost and with it the session: what breaks connections may do so after a number of bytes. */
   #alone = false;
 
-  /** `session` is one that is open already. */
+  /** `session` is one that is open already. The content is closed when {@link run} ends. */
   constructor(
     endpoint: Endpoint,
-    content: Content,
+    content: Sliceable,
     session: UploadSession | undefined,
     upload: UploadOptions,
     options: PushOptions,
   ) {
     this.#endpoint = endpoint;
-    this.#content = new RewindableContent(content);
+    this.#content = content;
     this.#session = session;
     this.#upload = upload;
     this.#options = options;

@@ -1,4 +1,5 @@
 import { type Bytes, type Content, type Descriptor, formatDescriptor, Hasher, OciError } from "@stowage/layout";
+import type { Sliceable } from "./stored-content.js";
 
 /** How far apart the places are from which reading can be taken up, in bytes. */
 const SPACING = 1024 * 1024;
@@ -16,7 +17,7 @@ interface Reader {
  * Content that is sent in slices, some of them again. It is read once where the slices follow each other, and from near the
  * place where that was read before otherwise. Whoever has received the last byte has received what the digest says.
  */
-export class RewindableContent {
+export class RewindableContent implements Sliceable {
   readonly #content: Content;
   /** The state of the digest at some of the offsets that were reached. */
   readonly #marks: { readonly offset: number; readonly hasher: Hasher }[];

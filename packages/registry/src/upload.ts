@@ -5,6 +5,7 @@ import { hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
 import { inTurn } from "./in-turn.js";
 import { foreseeBlob, knownRepository, mount, rememberBlob } from "./mount.js";
+import { sliceable } from "./stored-content.js";
 
 /**
  * Makes a blob present: it is there already, is mounted from another repository of the same registry (`mountFrom`, one where
@@ -43,7 +44,8 @@ async function makePresent(
       ? await mountFromAnywhere(endpoint, descriptor, upload, options)
       : await mount(endpoint, descriptor, from, options);
   if (mounted === "mounted") return mounted;
-  await new BlobUpload(endpoint, content, mounted, upload, options).run();
+  const sent = await sliceable(content, options.signal);
+  await new BlobUpload(endpoint, sent, mounted, upload, options).run();
   return "written";
 }
 

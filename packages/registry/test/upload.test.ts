@@ -1,5 +1,8 @@
-import { type Content, type Descriptor, digestOf, mediaTypes } from "@stowage/layout";
-import { afterEach, describe, expect, it } from "vitest";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Content, type Descriptor, digestOf, Layout, mediaTypes } from "@stowage/layout";
+import { afterEach, describe, expect, it, onTestFinished } from "vitest";
 import { type ClientOptions, RegistryClient } from "../src/index.js";
 import { blobOf, failure } from "./support/artifacts.js";
 import { closeServers, sendError } from "./support/server.js";
@@ -344,6 +347,50 @@ describe("a registry", () => {
       "GET",
       "PATCH 4194304-8388607",
     ]);
+  });
+});
+
+describe("a large blob of a layout, which is read there while another thread hashes it", () => {
+  async function stored(): Promise<{ content: Content; path: string }> {
+    const directory = await mkdtemp(join(tmpdir(), "stowage-upload-"));
+    onTestFinished(() => rm(directory, { recursive: true, force: true }));
+    const layout = await Layout.create(directory);
+    const descriptor = await layout.write([large], mediaTypes.layer);
+    const open = (): never => {
+      throw new Error("it is read otherwise all the same");
+    };
+    return { content: { descriptor, open, origin: layout }, path: layout.blobPath(descriptor.digest) };
+  }
+
+  it.each<[string, UploadFaults, ClientOptions]>([
+    ["in one piece", {}, {}],
+    ["in chunks that end anywhere", {}, { upload: { strategy: "chunked", chunkSize: 1_500_004 } }],
+    ["over connections that break again and again", { cutEvery: MEBIBYTE }, { tries: 2 }],
+  ])("arrives as it is %s", async (_how, faults, options) => {
+    const { registry, repository } = await prepared(faults, options);
+    const { content } = await stored();
+    let told = 0;
+    expect(await repository.push(content, { onBytes: (count) => (told += count) })).toBe("written");
+    expect(registry.blobs.get(digest)?.equals(large)).toBe(true);
+    expect(told).toBe(large.byteLength);
+  });
+
+  it("is not completed where it is damaged there: MISMATCH, and the session is cancelled", async () => {
+    const { registry, repository } = await prepared({});
+    const { content, path } = await stored();
+    const damaged = Buffer.from(large);
+    damaged[5 * MEBIBYTE] = 1;
+    await writeFile(path, damaged);
+    await failure(repository.push(content), "MISMATCH");
+    expect([registry.blobs.size, registry.sessions.size]).toEqual([0, 0]);
+  });
+
+  it("is sent from elsewhere where the layout has lost it", async () => {
+    const { registry, repository } = await prepared({});
+    const { content, path } = await stored();
+    await rm(path);
+    expect(await repository.push({ ...content, open: () => [large] })).toBe("written");
+    expect(registry.blobs.get(digest)?.equals(large)).toBe(true);
   });
 });
 

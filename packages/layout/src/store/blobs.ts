@@ -159,16 +159,16 @@ export class BlobDirectory {
 
   /**
    * Opens a blob for somebody who reads it as it suits them. That it has its digest is found out by another thread meanwhile, and
-   * once as long as the file stays the same. Fails as {@link read} does, but for a wrong digest.
+   * once as long as the file stays the same; until the signal is aborted. Fails as {@link read} does, but for a wrong digest.
    */
-  async open(descriptor: Descriptor): Promise<OpenBlob> {
+  async open(descriptor: Descriptor, { signal }: Abortable = {}): Promise<OpenBlob> {
     const path = await this.#allowed.follow(this.path(descriptor.digest));
     const { handle, size } = await openRegularFile(path);
     if (size !== descriptor.size) {
       await handle.close();
       throw wrongSize(descriptor, path, size);
     }
-    const checked = this.#verified.check(descriptor.digest, handle, () => this.check(descriptor, {}));
+    const checked = this.#verified.check(descriptor.digest, handle, () => this.check(descriptor, { signal }));
     checked.catch(() => {});
     return {
       readInto: async (buffer, offset) => (await handle.read(buffer, 0, buffer.byteLength, offset)).bytesRead,

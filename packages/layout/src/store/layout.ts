@@ -286,8 +286,9 @@ export class Layout extends IndexedTarget {
   }
 
   /** Opens a blob to be read into the reader's own memory. Fails with `NOT_FOUND`, and with `MISMATCH` for a wrong size. */
-  async openBlob(descriptor: Descriptor): Promise<OpenBlob> {
-    return this.#blobs.open(descriptor);
+  async openBlob(descriptor: Descriptor, options: Abortable = {}): Promise<OpenBlob> {
+    options.signal?.throwIfAborted();
+    return this.#blobs.open(descriptor, options);
   }
 
   async write(bytes: Bytes, mediaType: string, options: WriteOptions = {}): Promise<Descriptor> {

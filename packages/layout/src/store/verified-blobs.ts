@@ -1,5 +1,6 @@
 import type { FileHandle } from "node:fs/promises";
 import type { Digest } from "../model/digest.js";
+import { isOciError } from "../model/errors.js";
 import { fileStamp } from "./file-stamp.js";
 
 /** How many blobs are remembered as verified. */
@@ -31,7 +32,15 @@ export class VerifiedBlobs {
     if (stamp !== undefined && this.#stamps.get(digest) === stamp) return;
     const key = `${digest} ${stamp ?? (await fileStamp(handle))}`;
     const running = this.#running.get(key);
-    if (running !== undefined) return running;
+    if (running !== undefined) {
+      try {
+        return await running;
+      } catch (error) {
+        if (isOciError(error)) throw error;
+        // Whoever began has given up.
+        return this.check(digest, handle, check);
+      }
+    }
     const work = this.#remembering(digest, stamp, check);
     this.#running.set(key, work);
     try {
