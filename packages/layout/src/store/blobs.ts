@@ -12,12 +12,13 @@ import {
   isVerifiable,
 } from "../model/digest.js";
 import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
-import { damaged, verified } from "../model/verified.js";
+import { verified } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
-import { type Cloned, cloneFile } from "./clone.js";
+import { checkFile, cloneChecked, copyChecked } from "./checked-file.js";
+import type { Cloned } from "./clone.js";
 import { makeDirectory, openRegularFile, readAtOnce, readChunks, removeFile, replaceFile } from "./files.js";
 import { gzipDigests } from "./gzip-digests.js";
-import { type HashOptions, hashFile, WORTH_A_THREAD } from "./hash-threads.js";
+import type { HashOptions } from "./hash-threads.js";
 import { checkArrived, fetchPartially, WORTH_KEEPING } from "./partial-blob.js";
 import { processMark } from "./process.js";
 import { type OpenBlob, VerifiedBlobs } from "./verified-blobs.js";
@@ -33,13 +34,6 @@ function isContentOf(bytes: Uint8Array, digest: Digest): boolean {
   const hasher = Hasher.for(digest);
   hasher.update(bytes);
   return hasher.digest() === digest;
-}
-
-/** Has another thread hash an open file, and copy it where the options say so. Fails with `MISMATCH` where it is not that blob. */
-async function hashIn({ fd }: FileHandle, path: string, digest: Digest, options: HashOptions): Promise<void> {
-  const { algorithm } = Hasher.for(digest);
-  const found = `${algorithm}:${await hashFile(fd, algorithm, options)}`;
-  if (found !== digest) throw damaged(`${digest} at ${path}`, found);
 }
 
 function wrongSize({ digest, size: declared }: Descriptor, path: string, size: number): OciError {
@@ -189,7 +183,7 @@ export class BlobDirectory {
     const { handle, size } = await openRegularFile(path);
     try {
       if (size !== descriptor.size) throw wrongSize(descriptor, path, size);
-      await hashIn(handle, path, digest, options);
+      await checkFile(handle, path, digest, options);
     } catch (error) {
       throw systemError(error, `cannot read ${path}`);
     } finally {
@@ -222,20 +216,7 @@ export class BlobDirectory {
    * name. False, and nothing stored, where the file is absent, is not that blob, or cannot be cloned.
    */
   async adopt(descriptor: Descriptor, from: string, ways: readonly Cloned[], signal?: AbortSignal): Promise<boolean> {
-    return this.#take(descriptor, async (temporary) => {
-      if ((await cloneFile(from, temporary, ways)) === undefined) return false;
-      const { handle, size } = await openRegularFile(temporary);
-      if (size < WORTH_A_THREAD)
-        for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
-      else
-        try {
-          if (size !== descriptor.size) return false;
-          await hashIn(handle, temporary, descriptor.digest, { signal });
-        } finally {
-          await handle.close();
-        }
-      return true;
-    });
+    return this.#take(descriptor, (temporary) => cloneChecked(descriptor, from, temporary, ways, { signal }));
   }
 
   /**
@@ -243,21 +224,7 @@ export class BlobDirectory {
    * the file is absent or is not that blob.
    */
   async copy(descriptor: Descriptor, from: string, { signal, onBytes }: StoreOptions): Promise<boolean> {
-    return this.#take(descriptor, async (temporary) => {
-      const { handle, size } = await openRegularFile(from);
-      try {
-        if (size !== descriptor.size) return false;
-        const into = await this.#create(temporary);
-        try {
-          await hashIn(handle, from, descriptor.digest, { signal, onBytes, into: into.fd });
-        } finally {
-          await into.close();
-        }
-      } finally {
-        await handle.close();
-      }
-      return true;
-    });
+    return this.#take(descriptor, (temporary) => copyChecked(descriptor, from, temporary, { signal, onBytes }));
   }
 
   /** Stores a blob that `fill` puts into a temporary file, verified. What it says is returned. */
