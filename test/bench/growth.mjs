@@ -9,19 +9,18 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { makeImage } from "./images.js";
-import { bench, benchOptions, findTool, inTurn, row, scratch, stowage, timed, toolEnvironment } from "./measure.js";
+import { bench, benchOptions, findTool, growth, inTurn, scratch, stowage, timed, toolEnvironment } from "./measure.js";
 import { startDockerRegistry } from "./registries.js";
 import { tools } from "./tools.js";
 
 const KILOBYTE = 1000;
 const MEBIBYTE = 1024 * 1024;
-const shapes = [
-  { what: "10 blobs of 10 kB", layers: 10, bytes: 10 * KILOBYTE },
-  { what: "100 blobs of 10 kB", layers: 100, bytes: 10 * KILOBYTE },
-  { what: "1000 blobs of 10 kB", layers: 1000, bytes: 10 * KILOBYTE },
-  { what: "4 blobs of 1 MiB", layers: 4, bytes: MEBIBYTE },
-  { what: "4 blobs of 16 MiB", layers: 4, bytes: 16 * MEBIBYTE },
-  { what: "4 blobs of 128 MiB", layers: 4, bytes: 128 * MEBIBYTE },
+const series = [
+  { unit: "blobs of 10 kB", shapes: [10, 100, 1000].map((count) => ({ count, layers: count, bytes: 10 * KILOBYTE })) },
+  {
+    unit: "MiB in each of 4 blobs",
+    shapes: [1, 16, 128].map((count) => ({ count, layers: 4, bytes: count * MEBIBYTE })),
+  },
 ];
 
 const options = benchOptions({ runs: { type: "string", default: "1" } });
@@ -49,23 +48,22 @@ await bench(options, async function* () {
   const each = (commandOf) => Object.fromEntries(Object.entries(all).map(([name, verbs]) => [name, commandOf(verbs)]));
   const fresh = () => rmSync(copied, { recursive: true, force: true });
 
-  for (const [at, { what, layers, bytes }] of shapes.entries()) {
-    const image = join(directory, `image${at}`);
-    await makeImage(image, { layers, bytes });
-    const repository = (name, turn) => `${host}/${name}/shape${at}/${turn}:v1`;
-    yield row(
-      `push, ${what}`,
-      await measure(each((verbs) => (name, turn) => verbs.push(image, repository(name, turn)))),
-    );
-    yield row(
-      `pull, ${what}`,
-      await measure(
-        each((verbs) => (name) => verbs.pull(repository(name, 0), copied)),
-        fresh,
-      ),
-    );
-    const locally = Object.entries(copies).map(([name, command]) => [name, command && (() => command(image))]);
-    yield row(`layout to layout, ${what}`, await measure(Object.fromEntries(locally), fresh));
-    rmSync(image, { recursive: true, force: true });
+  for (const [at, { unit, shapes }] of series.entries()) {
+    const [pushes, pulls, locally] = [[], [], []];
+    for (const { count, layers, bytes } of shapes) {
+      const image = join(directory, "image");
+      await makeImage(image, { layers, bytes });
+      const repository = (name, turn) => `${host}/${name}/${at}-${count}/${turn}:v1`;
+      const push = each((verbs) => (name, turn) => verbs.push(image, repository(name, turn)));
+      const pull = each((verbs) => (name) => verbs.pull(repository(name, 0), copied));
+      const copy = Object.entries(copies).map(([name, command]) => [name, command && (() => command(image))]);
+      pushes.push([count, await measure(push)]);
+      pulls.push([count, await measure(pull, fresh)]);
+      locally.push([count, await measure(Object.fromEntries(copy), fresh)]);
+      rmSync(image, { recursive: true, force: true });
+    }
+    yield growth("push", unit, pushes);
+    yield growth("pull", unit, pulls);
+    yield growth("layout to layout", unit, locally);
   }
 });
