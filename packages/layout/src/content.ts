@@ -118,6 +118,11 @@ export interface Target extends Source {
    */
   push(content: Content, options?: PushOptions): Promise<Presence>;
   /**
+   * The referrers of a subject that are here, with all below them, and are found by it, as one question tells. Undefined where
+   * that cannot be told: what clients put on a list themselves may be gone. Where it is missing, each is looked for with {@link has}.
+   */
+  presentReferrers?(subject: Descriptor, options?: Abortable): Promise<readonly Descriptor[] | undefined>;
+  /**
    * How {@link push} would make the content present, as far as that can be told without trying; nothing is changed. Where it is
    * missing, the answer is `present` or `written`, as {@link has} says.
    */

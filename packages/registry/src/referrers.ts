@@ -93,12 +93,12 @@ export class Referrers {
   }
 
   /** What the API lists, as it lists it; undefined where there is no API. */
-  listed(subject: Digest, options: Abortable): Promise<readonly Descriptor[] | undefined> {
-    return this.#fromApi(subject, options);
+  async listed(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[] | undefined> {
+    return this.#offered === false ? undefined : this.#fromApi(subject, options);
   }
 
   async #entries(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[]> {
-    const listed = this.#offered === false ? undefined : await this.#fromApi(subject, options);
+    const listed = await this.listed(subject, options);
     if (listed !== undefined) return listed;
     return [...new Map((await this.#tag.entries(subject, options)).map((entry) => [entry.digest, entry])).values()];
   }

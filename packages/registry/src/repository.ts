@@ -103,6 +103,11 @@ export class Repository implements Target {
     return pushBlob(this.#endpoint, content, this.#mountable(content), this.#upload, options);
   }
 
+  /** The referrers that the registry itself lists; undefined where it has no referrers API. distribution-spec v1.1.1, "Listing Referrers". */
+  presentReferrers(subject: Descriptor, options: Abortable = {}): Promise<readonly Descriptor[] | undefined> {
+    return this.#referrers.listed(subject.digest, options);
+  }
+
   /** How {@link push} would make content present, if the registry mounts what it can. Sends one HEAD. */
   async foresee(content: Content, options: Abortable = {}): Promise<Presence> {
     if (!isManifestType(content.descriptor.mediaType))
