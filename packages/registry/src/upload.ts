@@ -5,6 +5,7 @@ import { hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
 import { inTurn } from "./in-turn.js";
 import { foreseeBlob, knownRepository, mount, rememberBlob } from "./mount.js";
+import { mayPostBlob, postBlob } from "./single-post.js";
 
 /**
  * Makes a blob present: it is there already, is mounted from another repository of the same registry (`mountFrom`, one where
@@ -43,7 +44,12 @@ async function makePresent(
       ? await mountFromAnywhere(endpoint, descriptor, upload, options)
       : await mount(endpoint, descriptor, from, options);
   if (mounted === "mounted") return mounted;
-  await new BlobUpload(endpoint, content, mounted, upload, options).run();
+  const posted =
+    mounted === undefined && mayPostBlob(endpoint, content, upload)
+      ? await postBlob(endpoint, content, options)
+      : mounted;
+  if (posted === "written") return posted;
+  await new BlobUpload(endpoint, content, posted, upload, options).run();
   return "written";
 }
 
