@@ -51,12 +51,19 @@ export interface ReferrersOptions extends Abortable {
    * that may leave it to the caller. Default: false.
    */
   readonly unchecked?: boolean | undefined;
+  /**
+   * Tells all tags there are, or undefined where that is not known: a list of referrers that clients keep is not looked for where
+   * it has no tag. Asked only where there is such a list to look for. Default: it is looked for.
+   */
+  readonly allTags?: (() => Promise<ReadonlySet<string> | undefined>) | undefined;
 }
 
 /** The options of {@link Source.tags}. */
 export interface TagListOptions extends Abortable {
   /** Also tags that only carry a referrers list. Default: false. */
   readonly all?: boolean | undefined;
+  /** Where there are more than this a registry may fail with `LIMIT` rather than list them all. Default: five million. */
+  readonly atMost?: number | undefined;
 }
 
 /** Where content can be read from. */

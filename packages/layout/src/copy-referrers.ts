@@ -169,6 +169,7 @@ export class CopyReferrers {
   /** Those that a closed target says it has. A target that cannot say so is asked for each. */
   async #presentOf(subject: Descriptor): Promise<ReadonlySet<string> | undefined> {
     if (!this.#target.closed || this.#options.forceRecursive === true) return undefined;
+    if (this.#options.targetIsNew === true) return new Set();
     try {
       const { signal } = this.#options;
       const present = await this.#ask(async () => this.#target.presentReferrers?.(subject, { signal }));

@@ -225,7 +225,7 @@ export class CopyRun {
   async #isComplete(descriptor: Descriptor): Promise<boolean | undefined> {
     if (!this.#target.closed || this.#options.forceRecursive === true) return undefined;
     if (this.#present.has(visitKey(descriptor))) return true;
-    if (this.#missing.has(visitKey(descriptor))) return false;
+    if (this.#missing.has(visitKey(descriptor)) || this.#options.targetIsNew === true) return false;
     return this.#slots.run(() => this.#target.has(descriptor, this.#options));
   }
 
@@ -285,7 +285,8 @@ export class CopyRun {
           this.#bytes += bytes;
           this.#emit({ type: "bytes", descriptor, bytes });
         };
-        const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
+        const found = options.found ?? (this.#target.closed && this.#options.targetIsNew === true ? false : undefined);
+        const push = (): Promise<Presence> => this.#target.push(content, { ...options, found, signal, onBytes });
         const { arrivals } = this.#options;
         const presence = await (arrivals === undefined ? push() : arrivals.bring(descriptor, push));
         this.#arrived(descriptor, presence);

@@ -68,6 +68,10 @@ export interface CopyOptions extends Abortable {
   readonly arrivals?: Arrivals | undefined;
   /** The target has the root with all below it: somebody has just looked. Default: it is looked for. */
   readonly rootPresent?: boolean | undefined;
+  /** What the tags stood for at the target when somebody has just looked. Default: they are looked at. */
+  readonly tagsBefore?: ReadonlyMap<string, Digest | undefined> | undefined;
+  /** There is nothing at the target, a closed one, but what `arrivals` know of: somebody has just looked. Default: it is looked for. */
+  readonly targetIsNew?: boolean | undefined;
   /** Told what happens, in the order in which it happens. */
   readonly onEvent?: (event: CopyEvent) => void;
 }

@@ -13,6 +13,7 @@ import {
   parseManifest,
   type ReferrersOptions,
   referrerDescriptor,
+  referrersTag,
 } from "@stowage/layout";
 import type { Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
@@ -100,6 +101,8 @@ export class Referrers {
   async #entries(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[]> {
     const listed = await this.listed(subject, options);
     if (listed !== undefined) return listed;
+    const tags = await options.allTags?.();
+    if (tags !== undefined && !tags.has(referrersTag(subject))) return [];
     return [...new Map((await this.#tag.entries(subject, options)).map((entry) => [entry.digest, entry])).values()];
   }
 

@@ -21,11 +21,11 @@ export async function pushBlob(
 ): Promise<Presence> {
   const { digest } = content.descriptor;
   // What two repositories of one registry need is sent to one of them and mounted in the other.
-  const presence = await inTurn(`blob ${endpoint.registry.url.href} ${digest}`, () =>
-    makePresent(endpoint, content, mountFrom, upload, options),
-  );
-  rememberBlob(endpoint, digest);
-  return presence;
+  return inTurn(`blob ${endpoint.registry.url.href} ${digest}`, async () => {
+    const presence = await makePresent(endpoint, content, mountFrom, upload, options);
+    rememberBlob(endpoint, digest);
+    return presence;
+  });
 }
 
 async function makePresent(

@@ -18,6 +18,7 @@ import type { RegistryClient } from "../client.js";
 import { type OpenedTarget, openSource, openTarget } from "../open.js";
 import { openPlannedTarget } from "../planned-target.js";
 import { ExpectedSource, type ExpectedTag } from "./expected-source.js";
+import { KnownTags } from "./known-tags.js";
 
 /** How the places of a sync are opened. */
 export interface PlacesOptions extends Abortable {
@@ -40,9 +41,12 @@ export class Places {
   readonly #closed = new Map<string, unknown>();
   readonly #expected = new Map<string, Map<string, ExpectedTag>>();
   readonly #arrivals = new Map<string, Arrivals>();
+  /** What is known of the tags of all of them. */
+  readonly tags: KnownTags;
 
   constructor(options: PlacesOptions) {
     this.#options = options;
+    this.tags = new KnownTags(options);
   }
 
   /** True where this registry may not be asked. */
