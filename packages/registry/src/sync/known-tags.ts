@@ -20,6 +20,7 @@ export class KnownTags {
   readonly #options: Abortable;
   readonly #listed = new Map<Source, Promise<ReadonlySet<string> | "no repository" | undefined>>();
   readonly #asked = new Set<Source>();
+  readonly #states = new Map<Source, Map<string, Promise<TagState | undefined>>>();
 
   constructor(options: Abortable) {
     this.#options = options;
@@ -35,12 +36,35 @@ export class KnownTags {
     return listed === "no repository" ? new Set() : listed;
   }
 
-  /** What a tag stands for; undefined where a registry does not let it be looked at. Once one was not there, the others are looked up in the list. */
-  async at(target: Source, tag: string): Promise<TagState | undefined> {
-    if (!this.#listed.has(target)) {
-      const state = await this.#lookAt(target, tag);
-      if (state === undefined || state.digest !== undefined) return state;
+  /**
+   * What a tag stands for; undefined where a registry does not let it be looked at. Asked once for each, and of several of one
+   * repository the first decides how: where it is not there the repository may be new, so the tags are listed.
+   */
+  at(target: Source, tag: string): Promise<TagState | undefined> {
+    const states = this.#states.get(target) ?? new Map<string, Promise<TagState | undefined>>();
+    this.#states.set(target, states);
+    let state = states.get(tag);
+    if (state === undefined) {
+      const [first] = states.values();
+      state = first === undefined ? this.#lookFirst(target, tag) : this.#lookAfter(first, target, tag);
+      // Whoever asks is told of a failure; it may be asked ahead.
+      state.catch(() => {});
+      states.set(tag, state);
     }
+    return state;
+  }
+
+  async #lookFirst(target: Source, tag: string): Promise<TagState | undefined> {
+    const state = await this.#lookAt(target, tag);
+    return state === undefined || state.digest !== undefined ? state : this.#lookUp(target, tag);
+  }
+
+  async #lookAfter(first: Promise<unknown>, target: Source, tag: string): Promise<TagState | undefined> {
+    await first.catch(() => {});
+    return this.#listed.has(target) ? this.#lookUp(target, tag) : this.#lookAt(target, tag);
+  }
+
+  async #lookUp(target: Source, tag: string): Promise<TagState | undefined> {
     const listed = await this.#list(target);
     if (listed === "no repository") return { digest: undefined, isNew: true };
     if (listed === undefined || listed.has(tag)) return this.#lookAt(target, tag);

@@ -18,7 +18,7 @@ import type { RegistryClient } from "../client.js";
 import { type OpenedTarget, openSource, openTarget } from "../open.js";
 import { openPlannedTarget } from "../planned-target.js";
 import { ExpectedSource, type ExpectedTag } from "./expected-source.js";
-import { KnownTags } from "./known-tags.js";
+import { KnownTags, type TagState } from "./known-tags.js";
 
 /** How the places of a sync are opened. */
 export interface PlacesOptions extends Abortable {
@@ -87,6 +87,12 @@ export class Places {
         this.#options.dryRun ? openPlannedTarget(location, this.#options) : openTarget(location, this.#options),
       )
     ).target;
+  }
+
+  /** What the tag of a location stands for at its registry; undefined where it has none, is at no registry, or may not be looked at. */
+  async tagAt(location: Location): Promise<TagState | undefined> {
+    if (location.kind !== "registry" || location.reference.tag === undefined) return undefined;
+    return this.tags.at(await this.target(location), location.reference.tag);
   }
 
   /** Fetches a layer from where its `urls` say. Fails with `DENIED` offline, and as the client does. */

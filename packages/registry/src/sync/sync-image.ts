@@ -18,7 +18,6 @@ import {
   type TagChange,
   type Target,
 } from "@stowage/layout";
-import { Repository } from "../repository.js";
 import type { FoundImage } from "./find-images.js";
 import type { TagState } from "./known-tags.js";
 import type { Places } from "./places.js";
@@ -61,7 +60,7 @@ export async function syncImage(image: FoundImage, options: SyncImageOptions): P
   const target = await places.target(image.target);
   const tag = tagOf(image.target);
   const told = { where: item.where, source: image.source, target: formatLocation(image.target), descriptor };
-  const state = tag === undefined || !(target instanceof Repository) ? undefined : await places.tags.at(target, tag);
+  const state = await places.tagAt(image.target);
   if (await isSettled(image, target, { tag, state }, options)) {
     options.onManifest?.(descriptor.digest);
     return { ...told, change: "unchanged" };

@@ -68,6 +68,8 @@ export class SyncRun {
           : lockedImages(item, at, locked, this.#places);
       found.set(at, images);
       this.#fail(at, ...failures);
+      // The targets are asked while the sources are.
+      for (const { target } of images) this.#places.tagAt(target).catch(() => {});
     });
     const byTarget = new Map<string, FoundImage[]>();
     for (const image of stage.flatMap((at) => found.get(at) ?? [])) {
@@ -78,9 +80,8 @@ export class SyncRun {
     }
     const offset = this.#images.length;
     const order = new Map([...byTarget.values()].flat().map((image, at) => [image, offset + at]));
-    const groups = inRounds([...byTarget.values()]);
     const limit = this.#options.concurrency ?? this.#file.concurrency;
-    await forEachParallel(groups, limit, async (images) => {
+    await forEachParallel(byTarget.values(), limit, async (images) => {
       for (const image of images) this.#images[order.get(image) as number] = await this.#syncImage(image);
     });
   }
@@ -187,19 +188,6 @@ function withError({ report: _report, change: _change, ...image }: SyncedImage, 
 
 function shownGroup(location: Location, name: string): string {
   return name === "" ? formatLocation(location) : `${formatLocation(location)} (${name})`;
-}
-
-/** One image of each target after the other: what the first in a repository finds there need not be asked for the others. */
-function inRounds(all: readonly (readonly FoundImage[])[]): readonly (readonly FoundImage[])[] {
-  const counts = new Map<string, number>();
-  const rounds: (readonly FoundImage[])[][] = [];
-  for (const images of all) {
-    const key = keyOfPlace((images[0] as FoundImage).target);
-    const round = counts.get(key) ?? 0;
-    counts.set(key, round + 1);
-    rounds[round] = [...(rounds[round] ?? []), images];
-  }
-  return rounds.flat();
 }
 
 function isArchive(location: Location): boolean {
