@@ -42,7 +42,7 @@ export interface TransportOptions {
   readonly connectTimeout?: number | undefined;
   /** How long the other side may be silent or take nothing, in ms. Default: 60,000. The answer to a request that stores something gets 300,000 at least. */
   readonly stallTimeout?: number | undefined;
-  /** Connections per origin that read, and as many again that write. Default: 8. */
+  /** Connections per origin that read, and as many again that write. Default: 16. */
   readonly connections?: number | undefined;
   /** What finds the addresses of a name, always asked for all of them. Default: the system. */
   readonly lookup?: LookupFunction | undefined;
