@@ -1,9 +1,10 @@
-import type { Bytes, Content, Presence, PushOptions, Source, Target } from "./content.js";
+import type { Content, Presence, PushOptions, Source, Target } from "./content.js";
+import { contentFrom } from "./content-from.js";
 import type { ChosenImage, CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
 import { CopyReferrers } from "./copy-referrers.js";
 import { Bases } from "./delta/bases.js";
 import { located } from "./located.js";
-import { type Descriptor, embeddedData } from "./model/descriptor.js";
+import type { Descriptor } from "./model/descriptor.js";
 import { isOciError } from "./model/errors.js";
 import { isForeignLayerType, isManifestType } from "./model/media-types.js";
 import { contentOf, type ReadManifest, readManifest } from "./model/verified.js";
@@ -165,7 +166,7 @@ export class CopyRun {
   }
 
   async #copyBlob(descriptor: Descriptor): Promise<void> {
-    const own = this.#contentOf(descriptor);
+    const own = contentFrom(this.#source, descriptor, this.#options);
     const near = this.#bases.none ? undefined : await this.#slots.run(() => this.#bases.decide(own));
     if (near === "left out") return;
     if (near !== undefined) {
@@ -245,20 +246,6 @@ export class CopyRun {
     return readManifest(this.#source, descriptor, { signal });
   }
 
-  #contentOf(descriptor: Descriptor): Content {
-    const origin = originOf(this.#source, descriptor);
-    const embedded = embeddedData(descriptor);
-    if (embedded !== undefined) return { ...contentOf(embedded, descriptor), origin };
-    const { signal, external } = this.#options;
-    const open = (from?: number): Bytes =>
-      this.#source.fetch(descriptor, { signal, unchecked: true, ...(from === undefined ? {} : { from }) });
-    if (external !== undefined && isForeignLayerType(descriptor.mediaType))
-      return { descriptor, open: () => orElse(open(), () => external(descriptor, { signal })), origin };
-    // What lies on a disk here is read again as fast as it would be gone on with.
-    const resumable = origin instanceof IndexedSource ? {} : { openFrom: open };
-    return { descriptor, open: () => open(), ...resumable, origin };
-  }
-
   isLeftOut(descriptor: Descriptor): boolean {
     if (this.#leftOut.has(visitKey(descriptor)) || this.#absent.has(visitKey(descriptor))) return true;
     if (this.#options.external !== undefined || !isForeignLayerType(descriptor.mediaType)) return false;
@@ -303,15 +290,5 @@ export class CopyRun {
 
   #emit(event: CopyEvent): void {
     this.#options.onEvent?.(event);
-  }
-}
-
-/** The first stream, or the other one where the first says that there is nothing. */
-async function* orElse(first: Bytes, other: () => Bytes): AsyncGenerator<Uint8Array> {
-  try {
-    yield* first;
-  } catch (error) {
-    if (!isOciError(error, "NOT_FOUND")) throw error;
-    yield* other();
   }
 }
