@@ -1,13 +1,14 @@
 /**
  * An image of many small layers, with and without many referrers, over a link with a round trip of 30 ms, beside oras, regctl,
- * crane and skopeo: push, pull, and push again. Requests on the wire are counted by the link.
+ * crane and skopeo: push, pull, and both again; then how that grows with the number of referrers. Requests on the wire are counted
+ * by the link.
  *
- *   node test/bench/distance.mjs [--runs 3] [--layers 30] [--referrers 20] [--trip 30] [--json FILE]
+ *   node test/bench/distance.mjs [--runs 3] [--layers 30] [--referrers 20] [--trip 30] [--growth 1,10,100] [--json FILE]
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { makeImage } from "./images.js";
-import { bench, benchOptions, inTurn, row, scratch, timed, toolEnvironment } from "./measure.js";
+import { bench, benchOptions, growth, inTurn, row, scratch, timed, toolEnvironment } from "./measure.js";
 import { link, startOlareg } from "./registries.js";
 import { tools } from "./tools.js";
 
@@ -15,51 +16,63 @@ const options = benchOptions({
   layers: { type: "string", default: "30" },
   referrers: { type: "string", default: "20" },
   trip: { type: "string", default: "30" },
+  growth: { type: "string", default: "1,10,100" },
 });
 
 await bench(options, async function* () {
   const directory = scratch();
-  const [layers, referrers] = [Number(options.layers), Number(options.referrers)];
   const { host: registry } = await startOlareg();
   const far = await link(registry, Number(options.trip) / 2);
   const env = toolEnvironment(directory);
-  const words = `${layers} layers, ${options.trip} ms round trip`;
 
-  for (const [withReferrers, what] of [
-    [true, `with ${referrers} referrers`],
-    [false, "without referrers"],
-  ]) {
-    const image = join(directory, withReferrers ? "all" : "image");
-    await makeImage(image, { layers, bytes: 100_000, referrers: withReferrers ? referrers : 0 });
-    const all = tools({ referrers: withReferrers, hosts: [far.host], env });
-    const pulled = (name) => join(directory, `${name}-pulled`);
+  /** What push, push again, pull and pull again take of each tool. */
+  async function measured(name, { layers, referrers, runs }) {
+    const image = join(directory, name);
+    await makeImage(image, { layers, bytes: 100_000, referrers });
+    const all = tools({ referrers: referrers > 0, hosts: [far.host], env });
+    const pulled = (tool) => join(directory, `${name}-${tool}-pulled`);
+    const remove = (tool) => rmSync(pulled(tool), { recursive: true, force: true });
+    const repository = (tool, turn) => `${far.host}/${name}/${tool}/${turn}:v1`;
     const measure = (commandOf, prepare = () => {}) =>
       inTurn(
         Object.fromEntries(
-          Object.entries(all).map(([name, verbs]) => [
-            name,
+          Object.entries(all).map(([tool, verbs]) => [
+            tool,
             async (turn) => {
-              prepare(name);
+              prepare(tool);
               await far.requests();
-              return { ...(await timed(commandOf(name, verbs, turn), { env })), requests: await far.requests() };
+              return { ...(await timed(commandOf(tool, verbs, turn), { env })), requests: await far.requests() };
             },
           ]),
         ),
-        options.runs,
+        runs,
       );
-    const repository = (name, turn) => `${far.host}/${withReferrers ? "all" : "image"}/${name}/${turn}:v1`;
-    const target = withReferrers ? { target: 0.5 } : {};
-    const push = (name, verbs, turn) => verbs.push(image, repository(name, turn));
-    yield row(`push ${what}, ${words}`, await measure(push), target);
-    yield row(`push again ${what}, ${words}`, await measure((name, verbs) => push(name, verbs, 0)), target);
-    const remove = (name) => rmSync(pulled(name), { recursive: true, force: true });
-    const pull = (name, verbs) => verbs.pull(repository(name, 0), pulled(name));
-    yield row(
-      `pull ${what}, ${words}`,
-      await measure(pull, remove),
-      withReferrers ? target : { target: 1, against: "crane" },
-    );
-    yield row(`pull again ${what}, ${words}`, await measure(pull), target);
-    for (const name of Object.keys(all)) remove(name);
+    const push = (tool, verbs, turn) => verbs.push(image, repository(tool, turn));
+    const pull = (tool, verbs) => verbs.pull(repository(tool, 0), pulled(tool));
+    const results = {
+      push: await measure(push),
+      "push again": await measure((tool, verbs) => push(tool, verbs, 0)),
+      pull: await measure(pull, remove),
+      "pull again": await measure(pull),
+    };
+    for (const tool of Object.keys(all)) remove(tool);
+    return results;
+  }
+
+  const [layers, referrers, { runs }] = [Number(options.layers), Number(options.referrers), options];
+  const words = `${layers} layers, ${options.trip} ms round trip`;
+  const signed = Object.entries(await measured("all", { layers, referrers, runs }));
+  for (const [verb, results] of signed)
+    yield row(`${verb} with ${referrers} referrers, ${words}`, results, { target: 0.5 });
+  const alone = Object.entries(await measured("image", { layers, referrers: 0, runs }));
+  for (const [verb, results] of alone)
+    yield row(`${verb} without referrers, ${words}`, results, verb === "pull" ? { target: 1, against: "crane" } : {});
+
+  const counts = options.growth.split(",").filter(Boolean).map(Number);
+  const grown = [];
+  for (const count of counts) grown.push(await measured(`of-${count}`, { layers: 1, referrers: count, runs: 1 }));
+  for (const verb of counts.length === 0 ? [] : ["push", "push again", "pull", "pull again"]) {
+    const points = grown.map((results, at) => [counts[at], results[verb]]);
+    yield growth(`${verb} over ${options.trip} ms`, "referrers", points);
   }
 });

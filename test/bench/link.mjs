@@ -45,9 +45,9 @@ function later(from, to, wait, seen) {
     .on("close", () => from.readableEnded || at(() => to.destroy()));
 }
 
+/** Several may come together, where a client does not wait for an answer before it sends the next. */
 function count(chunk) {
-  if (/^(?:GET|HEAD|PUT|POST|PATCH|DELETE) \/\S* HTTP\/1\.1\r\n/.test(chunk.subarray(0, 4096).toString("latin1")))
-    requests++;
+  requests += chunk.toString("latin1").match(/(?:GET|HEAD|PUT|POST|PATCH|DELETE) \/\S* HTTP\/1\.1\r\n/g)?.length ?? 0;
 }
 
 process.stdin.on("data", () => {

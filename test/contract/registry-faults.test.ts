@@ -14,7 +14,8 @@ async function connect(options: ServeOptions, upload: UploadOptions = {}): Promi
   const server = await serve(options);
   closing.push(() => server.close());
   const credentials = { username: "user", password: "password" };
-  const client = new RegistryClient({ credentials, environment: {}, retryDelay: 1, upload });
+  // Of the requests that are under way at once it is luck which are hit: with every other one broken, five in a row are no rarity.
+  const client = new RegistryClient({ credentials, environment: {}, retryDelay: 1, tries: 15, upload });
   closing.push(() => client.close());
   return client.repository(`127.0.0.1:${server.port}/acme/app`);
 }

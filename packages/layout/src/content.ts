@@ -56,12 +56,19 @@ export interface ReferrersOptions extends Abortable {
    * that may leave it to the caller. Default: false.
    */
   readonly unchecked?: boolean | undefined;
+  /**
+   * Tells all tags there are, or undefined where that is not known: a list of referrers that clients keep is not looked for where
+   * it has no tag. Asked only where there is such a list to look for. Default: it is looked for.
+   */
+  readonly allTags?: (() => Promise<ReadonlySet<string> | undefined>) | undefined;
 }
 
 /** The options of {@link Source.tags}. */
 export interface TagListOptions extends Abortable {
   /** Also tags that only carry a referrers list. Default: false. */
   readonly all?: boolean | undefined;
+  /** Where there are more than this a registry may fail with `LIMIT` rather than list them all. Default: five million. */
+  readonly atMost?: number | undefined;
 }
 
 /** Where content can be read from. */
@@ -122,6 +129,11 @@ export interface Target extends Source {
    * then on. Fails with `MISMATCH` where the bytes are not what the descriptor says; then nothing was stored.
    */
   push(content: Content, options?: PushOptions): Promise<Presence>;
+  /**
+   * The referrers of a subject that are here, with all below them, and are found by it, as one question tells. Undefined where
+   * that cannot be told: what clients put on a list themselves may be gone. Where it is missing, each is looked for with {@link has}.
+   */
+  presentReferrers?(subject: Descriptor, options?: Abortable): Promise<readonly Descriptor[] | undefined>;
   /**
    * How {@link push} would make the content present, as far as that can be told without trying; nothing is changed. Where it is
    * missing, the answer is `present` or `written`, as {@link has} says.

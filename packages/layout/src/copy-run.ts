@@ -1,22 +1,21 @@
-import type { Bytes, Content, Presence, PushOptions, Source, Target } from "./content.js";
+import type { Content, Presence, PushOptions, Source, Target } from "./content.js";
+import { contentFrom } from "./content-from.js";
 import type { ChosenImage, CopyEvent, CopyFailure, CopyOptions, CopyReport } from "./copy.js";
+import { CopyReferrers } from "./copy-referrers.js";
 import { Bases } from "./delta/bases.js";
-import { LegacyTags } from "./legacy-tags.js";
 import { located } from "./located.js";
-import { type Descriptor, embeddedData, plainDescriptor } from "./model/descriptor.js";
+import type { Descriptor } from "./model/descriptor.js";
 import { isOciError } from "./model/errors.js";
-import { referrerDescriptor } from "./model/manifest.js";
 import { isForeignLayerType, isManifestType } from "./model/media-types.js";
 import { contentOf, type ReadManifest, readManifest } from "./model/verified.js";
 import { originOf } from "./origin.js";
-import { selectReferrers } from "./referrer-filter.js";
-import { actualTarget, Rehearsal } from "./rehearsal.js";
-import { type TagChange, Tags } from "./set-tags.js";
+import { actualTarget } from "./rehearsal.js";
+import type { TagChange } from "./set-tags.js";
 import { allSettledOrThrow, Slots } from "./slots.js";
 import { IndexedSource } from "./store/indexed-source.js";
 import { IndexedTarget } from "./store/indexed-target.js";
 import { Traversal } from "./traversal.js";
-import { checkDepth, type GraphPath, referrerLevel, referrerStep, steps, visitKey } from "./walk.js";
+import { checkDepth, type GraphPath, referrerLevel, steps, visitKey } from "./walk.js";
 
 /**
  * What is small takes as long as the way to a registry and back, so much of it goes at once. What is large takes as long as the
@@ -26,14 +25,9 @@ const SLOTS = 16;
 const LARGE = { size: 1024 * 1024, slots: 4 };
 
 /** A manifest that has arrived, and where it was met. */
-interface Arrived {
+export interface Arrived {
   readonly descriptor: Descriptor;
   readonly path: GraphPath;
-}
-
-/** A manifest that a source lists as a referrer. */
-interface Listed extends Arrived {
-  readonly subject: Descriptor;
 }
 
 /** One copy, or the rehearsal of one, on its way through the graph. */
@@ -42,7 +36,7 @@ export class CopyRun {
   readonly #target: Target;
   readonly #options: CopyOptions;
   readonly #slots: Slots;
-  readonly #legacyTags: LegacyTags;
+  readonly referrers: CopyReferrers;
   readonly #bases: Bases;
   readonly #leftOut: ReadonlyMap<string, Descriptor>;
   readonly #absent: ReadonlyMap<string, Descriptor>;
@@ -50,16 +44,16 @@ export class CopyRun {
   readonly #traversal = new Traversal<Descriptor, Promise<void>>([], visitKey);
   /** The manifests that a closed target is known to have, without asking. */
   readonly #present = new Set<string>();
+  /** The manifests that it is known not to have. */
+  readonly #missing = new Set<string>();
   readonly #external = new Map<string, Descriptor>();
   readonly #counts: Record<Presence, number> = { written: 0, present: 0, mounted: 0, linked: 0 };
-  readonly #tagged: TagChange[] = [];
   readonly #failures: CopyFailure[] = [];
   /** The manifests that have arrived and whose referrers are still to be looked for. */
   #manifests: Arrived[] = [];
   /** The manifests that have arrived and are still to be listed as referrers. */
   readonly #unlisted: (Arrived & { readonly listed: Promise<void> })[] = [];
   #bytes = 0;
-  #found = 0;
 
   /** What is left out of the image, or absent, is not copied, whatever points at it. */
   constructor({ source, leftOut, absent }: ChosenImage, target: Target, options: CopyOptions) {
@@ -68,8 +62,8 @@ export class CopyRun {
     this.#options = options;
     this.#leftOut = new Map(leftOut.map((descriptor) => [visitKey(descriptor), descriptor]));
     this.#absent = new Map(absent.map((descriptor) => [visitKey(descriptor), descriptor]));
-    this.#legacyTags = new LegacyTags(source, { signal: options.signal });
     this.#bases = new Bases(options);
+    this.referrers = new CopyReferrers(this, source, target, options);
     this.#slots = new Slots(Math.min(options.concurrency ?? SLOTS, target.concurrency ?? Number.MAX_SAFE_INTEGER));
   }
 
@@ -78,51 +72,71 @@ export class CopyRun {
     if (this.#target.closed && this.#options.forceRecursive !== true) this.#present.add(visitKey(manifest));
   }
 
+  /** Says that the target does not have a manifest, or not so that it is found by its subject. */
+  isMissing(manifest: Descriptor): void {
+    this.#missing.add(visitKey(manifest));
+  }
+
   /** Copies what `descriptor` names, with all that it points at. */
   part(descriptor: Descriptor, path: GraphPath): Promise<void> {
     return this.#traversal.once(descriptor, () => this.#copyPart(descriptor, path));
   }
 
-  /** Copies the referrers of all that was copied, then their referrers, until there are none; those of older tools as well. */
-  async referrersOfAll(): Promise<void> {
-    if (this.#options.legacyTags !== false) this.#legacyTags.begin();
-    while (this.#manifests.length > 0) {
-      const subjects = this.#manifests;
-      this.#manifests = [];
-      const listed = await allSettledOrThrow(
-        subjects.map(({ descriptor, path }) => this.#slots.run(() => this.#referrersOf(descriptor, path))),
-      );
-      // In the order of the subjects: which listing was the quickest must not show in an archive.
-      await allSettledOrThrow(listed.flat().map((referrer) => this.#copyReferrer(referrer)));
-      if (this.#options.legacyTags === false) continue;
-      for (const subject of subjects) await this.#copyLegacyTags(subject);
+  /** Copies `root`, then what refers to all that was copied, and waits until the referrers are found by their subjects. */
+  async copyAll(root: Descriptor): Promise<void> {
+    try {
+      await this.part(root, []);
+      if (this.#options.referrers !== "none") await this.referrers.copyAll();
+    } finally {
+      await this.referrers.end();
     }
+    await this.#allListed();
   }
 
-  /** Waits until the referrers that were pushed are found by their subjects. */
-  async allListed(): Promise<void> {
+  /** True where the content has been come across before. */
+  hasMet(descriptor: Descriptor): boolean {
+    return this.#traversal.has(descriptor);
+  }
+
+  /** Takes a manifest for copied that the target has with all below it, and of which nothing needs to be read. */
+  foundWhole(manifest: Descriptor, path: GraphPath): Promise<void> {
+    return this.#traversal.once(manifest, async () => {
+      this.#arrived(manifest, "present");
+      this.#manifests.push({ descriptor: manifest, path });
+    });
+  }
+
+  /** The manifests that have arrived since this was asked last. */
+  takeArrived(): readonly Arrived[] {
+    const arrived = this.#manifests;
+    this.#manifests = [];
+    return arrived;
+  }
+
+  async #allListed(): Promise<void> {
     for (const { descriptor, path, listed } of this.#unlisted) {
       try {
         await listed;
       } catch (error) {
         this.#emit({ type: "failed", descriptor, error });
         if (referrerLevel(path) === 0) throw path.length === 0 ? error : located(error, path);
-        this.#failed(descriptor, path, error);
+        this.failed(descriptor, path, error);
       }
     }
   }
 
   /** `left` is what refers to an index that was not copied as it is. */
   report(descriptor: Descriptor, tagged: readonly TagChange[], left: readonly Descriptor[]): CopyReport {
+    const { found } = this.referrers;
     return {
       source: this.#source.name,
       target: this.#target.name,
       descriptor,
       tags: [...(this.#options.tags ?? [])],
-      tagged: [...tagged, ...this.#tagged],
+      tagged: [...tagged, ...this.referrers.tagged],
       ...this.#counts,
       bytes: this.#bytes,
-      referrers: { found: this.#found, copied: this.#found - this.#failures.length },
+      referrers: { found, copied: found - this.#failures.length },
       ...this.#bases.taken(),
       leftOut: {
         platforms: [...this.#leftOut.values()],
@@ -152,7 +166,7 @@ export class CopyRun {
   }
 
   async #copyBlob(descriptor: Descriptor): Promise<void> {
-    const own = this.#contentOf(descriptor);
+    const own = contentFrom(this.#source, descriptor, this.#options);
     const near = this.#bases.none ? undefined : await this.#slots.run(() => this.#bases.decide(own));
     if (near === "left out") return;
     if (near !== undefined) {
@@ -179,38 +193,45 @@ export class CopyRun {
   }
 
   async #copyManifest(descriptor: Descriptor, path: GraphPath): Promise<void> {
-    const { manifest, bytes } = await this.#slots.run(() => this.#read(descriptor));
+    this.referrers.begin(descriptor, path);
+    const { manifest, bytes } = await this.#slots.run(() => this.read(descriptor));
     const found = await this.#isComplete(descriptor);
-    const children = steps(manifest).filter(({ child }) => !this.#isLeftOut(child));
+    const children = steps(manifest).filter(({ child }) => !this.isLeftOut(child));
     // The parts of a manifest that is there are there too; only those that may have referrers are looked at.
     const wanted = found === true ? children.filter(({ child }) => isManifestType(child.mediaType)) : children;
     if (found === true) for (const { child } of wanted) this.#present.add(visitKey(child));
     await allSettledOrThrow(wanted.map(({ child, step }) => this.part(child, [...path, step])));
     // A referrer is pushed even so: it may be there and still be missing from the list of its subject.
     if (found === true && manifest.subject === undefined) this.#arrived(descriptor, "present");
-    else {
-      const later = (listed: Promise<void>): void => {
-        // Whoever waits for it comes later.
-        listed.catch(() => {});
-        this.#unlisted.push({ descriptor, path, listed });
-      };
-      await this.#push(
+    else
+      await this.#pushManifest(
         { ...contentOf(bytes, descriptor), origin: originOf(this.#source, descriptor) },
-        { found, later },
+        path,
+        found,
       );
-    }
     this.#manifests.push({ descriptor, path });
+  }
+
+  async #pushManifest(content: Content, path: GraphPath, found: boolean | undefined): Promise<void> {
+    const { descriptor } = content;
+    const later = (listed: Promise<void>): void => {
+      // Whoever waits for it comes later.
+      listed.catch(() => {});
+      this.#unlisted.push({ descriptor, path, listed });
+    };
+    await this.#push(content, { found, later });
   }
 
   /** Whether a closed target has a manifest, and so all below it; undefined where that is to be looked at in any case. */
   async #isComplete(descriptor: Descriptor): Promise<boolean | undefined> {
     if (!this.#target.closed || this.#options.forceRecursive === true) return undefined;
     if (this.#present.has(visitKey(descriptor))) return true;
+    if (this.#missing.has(visitKey(descriptor)) || this.#options.targetIsNew === true) return false;
     return this.#slots.run(() => this.#target.has(descriptor, this.#options));
   }
 
   /** A manifest that is in a layout already is read there: that is nearer than any registry. */
-  async #read(descriptor: Descriptor): Promise<ReadManifest> {
+  async read(descriptor: Descriptor): Promise<ReadManifest> {
     const { signal } = this.#options;
     const target = actualTarget(this.#target);
     if (target instanceof IndexedTarget && !(originOf(this.#source, descriptor) instanceof IndexedSource)) {
@@ -225,21 +246,7 @@ export class CopyRun {
     return readManifest(this.#source, descriptor, { signal });
   }
 
-  #contentOf(descriptor: Descriptor): Content {
-    const origin = originOf(this.#source, descriptor);
-    const embedded = embeddedData(descriptor);
-    if (embedded !== undefined) return { ...contentOf(embedded, descriptor), origin };
-    const { signal, external } = this.#options;
-    const open = (from?: number): Bytes =>
-      this.#source.fetch(descriptor, { signal, unchecked: true, ...(from === undefined ? {} : { from }) });
-    if (external !== undefined && isForeignLayerType(descriptor.mediaType))
-      return { descriptor, open: () => orElse(open(), () => external(descriptor, { signal })), origin };
-    // What lies on a disk here is read again as fast as it would be gone on with.
-    const resumable = origin instanceof IndexedSource ? {} : { openFrom: open };
-    return { descriptor, open: () => open(), ...resumable, origin };
-  }
-
-  #isLeftOut(descriptor: Descriptor): boolean {
+  isLeftOut(descriptor: Descriptor): boolean {
     if (this.#leftOut.has(visitKey(descriptor)) || this.#absent.has(visitKey(descriptor))) return true;
     if (this.#options.external !== undefined || !isForeignLayerType(descriptor.mediaType)) return false;
     // Without urls nobody could get it from anywhere else.
@@ -248,76 +255,7 @@ export class CopyRun {
     return true;
   }
 
-  async #referrersOf(subject: Descriptor, path: GraphPath): Promise<Listed[]> {
-    const found: Descriptor[] = [];
-    // Who chooses has to know what is chosen from.
-    const unchecked = (this.#options.referrers ?? "all") === "all";
-    for await (const referrer of this.#source.referrers(subject, { signal: this.#options.signal, unchecked }))
-      found.push(referrer);
-    return this.#chosen(found, path).map((descriptor) => ({
-      descriptor,
-      path: [...path, referrerStep(descriptor)],
-      subject,
-    }));
-  }
-
-  #chosen(found: readonly Descriptor[], path: GraphPath): readonly Descriptor[] {
-    const choice = this.#options.referrers ?? "all";
-    if (typeof choice === "string") return found;
-    const required = this.#options.requiredReferrers;
-    const chosen = new Set(
-      typeof choice === "function" ? found.filter(choice) : selectReferrers(found, choice, referrerLevel(path) + 1),
-    );
-    return found.filter((referrer) => chosen.has(referrer) || required?.has(referrer.digest) === true);
-  }
-
-  async #copyReferrer({ descriptor: referrer, path, subject }: Listed): Promise<void> {
-    try {
-      if (!(await this.#isReferrer(referrer, subject))) return;
-      // A referrer that is also a part of the root, or refers to two manifests of it, was counted before.
-      if (this.#traversal.has(referrer)) return;
-      this.#found++;
-      await this.part(plainDescriptor(referrer), path);
-    } catch (error) {
-      if (!this.#traversal.has(referrer)) this.#found++;
-      this.#failed(referrer, path, error);
-    }
-  }
-
-  /** Whether what was listed is there and says so itself. What is on a disk here has been looked at. */
-  async #isReferrer(referrer: Descriptor, subject: Descriptor): Promise<boolean> {
-    if (this.#source instanceof IndexedSource || this.#traversal.has(referrer)) return true;
-    try {
-      const { manifest } = await this.#slots.run(() => this.#read(plainDescriptor(referrer)));
-      return manifest.subject?.digest === subject.digest;
-    } catch (error) {
-      if (isOciError(error, "NOT_FOUND")) return false;
-      throw error;
-    }
-  }
-
-  /** Copies what tags of older tools tie to a manifest, and sets those tags. */
-  async #copyLegacyTags({ descriptor: subject, path }: Arrived): Promise<void> {
-    for (const { tag } of await this.#legacyTags.of(subject.digest)) {
-      const name = tag.slice(tag.lastIndexOf(":") + 1);
-      const step = `tag ${name}`;
-      let descriptor = subject;
-      try {
-        descriptor = plainDescriptor(await this.#source.resolve(tag, this.#options));
-        const { manifest } = await this.#slots.run(() => this.#read(descriptor));
-        if (this.#chosen([referrerDescriptor(descriptor, manifest)], path).length === 0) continue;
-        if (!this.#traversal.has(descriptor)) this.#found++;
-        const tags = await Tags.look(this.#source, actualTarget(this.#target), descriptor, [name], this.#options);
-        if (tags.found) this.isPresent(descriptor);
-        await this.part(descriptor, [...path, step]);
-        this.#tagged.push(this.#target instanceof Rehearsal ? tags.foresee(name) : await tags.set(name));
-      } catch (error) {
-        this.#failed(descriptor, [...path, step], error);
-      }
-    }
-  }
-
-  #failed(descriptor: Descriptor, path: GraphPath, error: unknown): void {
+  failed(descriptor: Descriptor, path: GraphPath, error: unknown): void {
     this.#options.signal?.throwIfAborted();
     this.#failures.push({ descriptor, path, error });
   }
@@ -334,7 +272,8 @@ export class CopyRun {
           this.#bytes += bytes;
           this.#emit({ type: "bytes", descriptor, bytes });
         };
-        const push = (): Promise<Presence> => this.#target.push(content, { ...options, signal, onBytes });
+        const found = options.found ?? (this.#target.closed && this.#options.targetIsNew === true ? false : undefined);
+        const push = (): Promise<Presence> => this.#target.push(content, { ...options, found, signal, onBytes });
         const { arrivals } = this.#options;
         const presence = await (arrivals === undefined ? push() : arrivals.bring(descriptor, push));
         this.#arrived(descriptor, presence);
@@ -351,15 +290,5 @@ export class CopyRun {
 
   #emit(event: CopyEvent): void {
     this.#options.onEvent?.(event);
-  }
-}
-
-/** The first stream, or the other one where the first says that there is nothing. */
-async function* orElse(first: Bytes, other: () => Bytes): AsyncGenerator<Uint8Array> {
-  try {
-    yield* first;
-  } catch (error) {
-    if (!isOciError(error, "NOT_FOUND")) throw error;
-    yield* other();
   }
 }

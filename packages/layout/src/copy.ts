@@ -68,6 +68,10 @@ export interface CopyOptions extends Abortable {
   readonly arrivals?: Arrivals | undefined;
   /** The target has the root with all below it: somebody has just looked. Default: it is looked for. */
   readonly rootPresent?: boolean | undefined;
+  /** What the tags stood for at the target when somebody has just looked. Default: they are looked at. */
+  readonly tagsBefore?: ReadonlyMap<string, Digest | undefined> | undefined;
+  /** There is nothing at the target, a closed one, but what `arrivals` know of: somebody has just looked. Default: it is looked for. */
+  readonly targetIsNew?: boolean | undefined;
   /** Told what happens, in the order in which it happens. */
   readonly onEvent?: (event: CopyEvent) => void;
 }
@@ -149,12 +153,11 @@ export async function copy(
     await checkBases(source, target, wanted, options);
     const image = await chosen(source, wanted, options);
     const root = image.descriptor;
-    const tags = await Tags.look(image.source, actualTarget(target), root, options.tags ?? [], options);
     const run = new CopyRun(image, target, options);
+    run.referrers.begin(root, []);
+    const tags = await Tags.look(image.source, actualTarget(target), root, options.tags ?? [], options);
     if (tags.found || options.rootPresent === true) run.isPresent(root);
-    await run.part(root, []);
-    if (options.referrers !== "none") await run.referrersOfAll();
-    await run.allListed();
+    await run.copyAll(root);
     const tagged: TagChange[] = [];
     for (const tag of options.tags ?? [])
       tagged.push(target instanceof Rehearsal ? tags.foresee(tag) : await tags.set(tag));
@@ -246,8 +249,7 @@ async function blobsOf(image: ChosenImage, options: CopyOptions): Promise<readon
       if (type === "done" && !isManifestType(descriptor.mediaType)) blobs.push(descriptor);
     },
   });
-  await run.part(image.descriptor, []);
-  if (options.referrers !== "none") await run.referrersOfAll();
+  await run.copyAll(image.descriptor);
   return blobs;
 }
 

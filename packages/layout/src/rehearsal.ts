@@ -47,6 +47,10 @@ export class Rehearsal implements Target {
     return this.target.has(descriptor, options);
   }
 
+  async presentReferrers(subject: Descriptor, options?: Abortable): Promise<readonly Descriptor[] | undefined> {
+    return this.target.presentReferrers?.(subject, options);
+  }
+
   async push(content: Content, options: PushOptions = {}): Promise<Presence> {
     const presence = await this.#foresee(content, options);
     if (presence === "written") options.onBytes?.(content.descriptor.size);

@@ -23,6 +23,8 @@ export interface TagsOptions extends Abortable {
    * between the look and the change. Default: anything or nothing.
    */
   readonly expected?: Digest | undefined;
+  /** What the tags stood for when somebody has just looked. Default: they are looked at. */
+  readonly tagsBefore?: ReadonlyMap<string, Digest | undefined> | undefined;
 }
 
 /** How registries refuse to let a tag stand for something else. */
@@ -59,8 +61,12 @@ export class Tags {
     tags: readonly string[],
     options: TagsOptions = {},
   ): Promise<Tags> {
+    const { tagsBefore: looks } = options;
     const before = await Promise.all(
-      tags.map(async (tag) => [tag, await currentDigest(target, tag, options)] as const),
+      tags.map(
+        async (tag) =>
+          [tag, await (looks?.has(tag) === true ? looks.get(tag) : currentDigest(target, tag, options))] as const,
+      ),
     );
     const digests = new Set([root.digest]);
     if (digestAlgorithm(root.digest) !== "sha256" && tags.length > 0)

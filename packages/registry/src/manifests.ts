@@ -37,6 +37,8 @@ export interface PutOptions extends Abortable {
   readonly digest?: Digest;
   /** Do not send it again where it fails for a while. */
   readonly once?: boolean;
+  /** As of a {@link Request}. */
+  readonly lane?: number | undefined;
 }
 
 /** The manifests of one repository. Bytes that were sent or fetched are kept for a while, to be tagged or read again. */
@@ -214,6 +216,7 @@ export class Manifests {
         accept: [200, 201, 202],
         headers: { "content-type": mediaType, ...(options.etag === undefined ? {} : { "if-match": options.etag }) },
         body: bytes,
+        lane: options.lane,
         once: options.once ?? false,
         signal: options.signal,
       });

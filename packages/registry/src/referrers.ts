@@ -13,6 +13,7 @@ import {
   parseManifest,
   type ReferrersOptions,
   referrerDescriptor,
+  referrersTag,
 } from "@stowage/layout";
 import type { Endpoint } from "./endpoint.js";
 import type { Answer } from "./http/answer.js";
@@ -93,13 +94,15 @@ export class Referrers {
   }
 
   /** What the API lists, as it lists it; undefined where there is no API. */
-  listed(subject: Digest, options: Abortable): Promise<readonly Descriptor[] | undefined> {
-    return this.#fromApi(subject, options);
+  async listed(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[] | undefined> {
+    return this.#offered === false ? undefined : this.#fromApi(subject, options);
   }
 
   async #entries(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[]> {
-    const listed = this.#offered === false ? undefined : await this.#fromApi(subject, options);
+    const listed = await this.listed(subject, options);
     if (listed !== undefined) return listed;
+    const tags = await options.allTags?.();
+    if (tags !== undefined && !tags.has(referrersTag(subject))) return [];
     return [...new Map((await this.#tag.entries(subject, options)).map((entry) => [entry.digest, entry])).values()];
   }
 

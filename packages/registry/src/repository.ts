@@ -22,12 +22,11 @@ import type { UploadOptions } from "./blob-upload.js";
 import { fetchBlob, hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
 import { fetchExternal } from "./external.js";
-import type { Answer } from "./http/answer.js";
-import { inTurn } from "./in-turn.js";
 import { Manifests } from "./manifests.js";
 import { type ProbeOptions, type ProbeReport, probeRepository } from "./probe.js";
 import { cancelUpload, openUpload } from "./probe-requests.js";
 import { type RepositoryReconcileOptions, type RepositoryReconcileReport, reconcileRepository } from "./reconcile.js";
+import { ReferrerPuts } from "./referrer-puts.js";
 import { Referrers } from "./referrers.js";
 import { listTags } from "./tags.js";
 import { foreseeBlobPush, pushBlob } from "./upload.js";
@@ -42,6 +41,7 @@ export class Repository implements Target {
   readonly #owner: { close(): Promise<void> };
   readonly #manifests: Manifests;
   readonly #referrers: Referrers;
+  readonly #puts: ReferrerPuts;
   readonly #upload: UploadOptions;
 
   constructor(endpoint: Endpoint, owner: { close(): Promise<void> }, upload: UploadOptions = {}) {
@@ -51,6 +51,7 @@ export class Repository implements Target {
     this.name = endpoint.name;
     this.#manifests = new Manifests(endpoint);
     this.#referrers = new Referrers(endpoint, this.#manifests);
+    this.#puts = new ReferrerPuts(endpoint, this.#manifests, this.#referrers);
   }
 
   /**
@@ -101,6 +102,11 @@ export class Repository implements Target {
   async push(content: Content, options: PushOptions = {}): Promise<Presence> {
     if (isManifestType(content.descriptor.mediaType)) return this.#pushManifest(content, options);
     return pushBlob(this.#endpoint, content, this.#mountable(content), this.#upload, options);
+  }
+
+  /** The referrers that the registry itself lists; undefined where it has no referrers API. distribution-spec v1.1.1, "Listing Referrers". */
+  presentReferrers(subject: Descriptor, options: Abortable = {}): Promise<readonly Descriptor[] | undefined> {
+    return this.#referrers.listed(subject.digest, options);
   }
 
   /** How {@link push} would make content present, if the registry mounts what it can. Sends one HEAD. */
@@ -178,20 +184,15 @@ export class Repository implements Target {
     }
     const bytes = await collect(verified(content.open(), descriptor), MAXIMUM_MANIFEST_SIZE);
     const manifest = manifestWithSubject(bytes, descriptor);
-    if (manifest?.subject === undefined) await this.#put(descriptor, bytes, options);
+    const { digest, mediaType } = descriptor;
+    if (manifest?.subject === undefined)
+      await this.#manifests.put(digest, bytes, mediaType, { signal: options.signal, digest });
     else {
-      // Registries were seen to lose referrers of one subject that arrive at the same time.
-      const answer = await inTurn(`${this.#endpoint.url("referrers/")}${manifest.subject.digest}`, () =>
-        this.#put(descriptor, bytes, options),
-      );
-      await this.#list(descriptor, manifest, answer.header("oci-subject")?.trim(), options);
+      const { answer, kept } = this.#puts.put(descriptor, bytes, manifest.subject.digest, options);
+      await this.#list(descriptor, manifest, (await answer).header("oci-subject")?.trim(), { ...options, kept });
     }
     options.onBytes?.(bytes.byteLength);
     return "written";
-  }
-
-  #put(descriptor: Descriptor, bytes: Uint8Array, { signal }: Abortable): Promise<Answer> {
-    return this.#manifests.put(descriptor.digest, bytes, descriptor.mediaType, { signal, digest: descriptor.digest });
   }
 
   /** A manifest that is present may still be missing on the list of its subject: the push that brought it may not have got that far. */
@@ -206,9 +207,9 @@ export class Repository implements Target {
     descriptor: Descriptor,
     manifest: Manifest,
     told: string | undefined,
-    { signal, later }: PushOptions,
+    { signal, later, kept }: PushOptions & { readonly kept?: Promise<void> },
   ): Promise<void> {
-    const listed = this.#referrers.ensure(descriptor, manifest, told, { signal });
+    const listed = Promise.all([kept, this.#referrers.ensure(descriptor, manifest, told, { signal })]).then(() => {});
     if (later === undefined) await listed;
     else later(listed);
   }

@@ -33,7 +33,8 @@ export async function listTags(endpoint: Endpoint, options: TagListOptions = {})
     }
     for (const tag of page.tags ?? [])
       if (typeof tag === "string" && isTag(tag) && (options.all === true || !isReferrersTag(tag))) tags.add(tag);
-    if (tags.size > MAXIMUM_TAGS) throw new OciError("LIMIT", `${action}: there are more than ${MAXIMUM_TAGS}`);
+    const { atMost = MAXIMUM_TAGS } = options;
+    if (tags.size > atMost) throw new OciError("LIMIT", `${action}: there are more than ${atMost}`);
   }
   // Tags are ASCII, so the order of UTF-16 units is the order of bytes.
   return [...tags].sort();

@@ -42,7 +42,7 @@ export interface TransportOptions {
   readonly connectTimeout?: number | undefined;
   /** How long the other side may be silent or take nothing, in ms. Default: 60,000. The answer to a request that stores something gets 300,000 at least. */
   readonly stallTimeout?: number | undefined;
-  /** Connections per origin that read, and as many again that write. Default: 8. */
+  /** Connections per origin that read, and as many again that write. Default: 16. */
   readonly connections?: number | undefined;
   /** What finds the addresses of a name, always asked for all of them. Default: the system. */
   readonly lookup?: LookupFunction | undefined;
@@ -66,6 +66,11 @@ export interface Request {
   readonly namedBy?: URL | undefined;
   /** True where it goes to the registry itself: it may see the client certificate. */
   readonly identified?: boolean;
+  /**
+   * Those of one lane go over one connection, one after the other, and none waits for the answer to the one before. What is sent
+   * so can be sent twice, and its body is in memory.
+   */
+  readonly lane?: number | undefined;
 }
 
 /** Where `docker.io` is. */
@@ -79,6 +84,9 @@ const MAXIMUM_HEADERS = 64 * 1024;
 /** Between the requests of one operation; idle connections do not keep a process alive. */
 const KEEP_ALIVE = 10_000;
 
+/** Requests of one lane that are on their way at once. */
+const PIPELINING = 16;
+
 /** What kind of connection a request needs; those of one kind share them. */
 interface Way {
   readonly url: URL;
@@ -86,6 +94,7 @@ interface Way {
   readonly identified: boolean;
   /** Where the one who named the URL is; undefined where that was the user. */
   readonly source: Reach | undefined;
+  readonly lane: number | undefined;
 }
 
 interface TlsSettings {
@@ -152,6 +161,7 @@ export class Transport {
         signal: outgoing.signal(signal),
         // The library closes the connection after each HEAD otherwise, and HEAD is what is asked most.
         reset: false,
+        ...(request.lane === undefined ? {} : { idempotent: true, blocking: false }),
         headersTimeout: isWrite(method) ? Math.max(stall, MINIMUM_WRITE_TIMEOUT) : stall,
         bodyTimeout: stall,
       });
@@ -182,7 +192,7 @@ export class Transport {
     });
   }
 
-  async #way({ method, url, namedBy, identified = false }: Request): Promise<Way> {
+  async #way({ method, url, namedBy, lane, identified = false }: Request): Promise<Way> {
     const named = namedBy === undefined || this.#options.internalHosts?.includes(url.host) === true;
     const source = named ? undefined : await this.#guard.reachOf(namedBy);
     if (source !== undefined) {
@@ -191,7 +201,7 @@ export class Transport {
       if (proxyFor(url, this.#environment) !== undefined)
         this.#guard.checkReach(source, await this.#guard.reachOf(url));
     }
-    return { url, write: isWrite(method), identified, source };
+    return { url, write: isWrite(method), identified, source, lane };
   }
 
   /**
@@ -199,7 +209,7 @@ export class Transport {
    * same origin: in one pool all connections could be taken by writers that each wait for one to read from.
    */
   #dispatcher(way: Way, library: Library): Dispatcher {
-    const key = [way.url.origin, way.write, way.identified, way.source].join(" ");
+    const key = [way.url.origin, way.write, way.identified, way.source, way.lane].join(" ");
     let dispatcher = this.#dispatchers.get(key);
     if (dispatcher === undefined) {
       dispatcher = this.#connect(way, library);
@@ -213,7 +223,8 @@ export class Transport {
     const timeout = this.#options.connectTimeout ?? DEFAULTS.connectTimeout;
     const tls = { timeout, ...(url.protocol === "https:" ? this.#tls(url, way.identified) : {}) };
     const common = {
-      connections: this.connections,
+      connections: way.lane === undefined ? this.connections : 1,
+      pipelining: way.lane === undefined ? 1 : PIPELINING,
       connectTimeout: timeout,
       keepAliveTimeout: KEEP_ALIVE,
       maxHeaderSize: MAXIMUM_HEADERS,

@@ -5,6 +5,7 @@ import { hasBlob } from "./blobs.js";
 import type { Endpoint } from "./endpoint.js";
 import { inTurn } from "./in-turn.js";
 import { foreseeBlob, knownRepository, mount, rememberBlob } from "./mount.js";
+import { mayPostBlob, postBlob } from "./single-post.js";
 import { sliceable } from "./stored-content.js";
 
 /**
@@ -21,11 +22,11 @@ export async function pushBlob(
 ): Promise<Presence> {
   const { digest } = content.descriptor;
   // What two repositories of one registry need is sent to one of them and mounted in the other.
-  const presence = await inTurn(`blob ${endpoint.registry.url.href} ${digest}`, () =>
-    makePresent(endpoint, content, mountFrom, upload, options),
-  );
-  rememberBlob(endpoint, digest);
-  return presence;
+  return inTurn(`blob ${endpoint.registry.url.href} ${digest}`, async () => {
+    const presence = await makePresent(endpoint, content, mountFrom, upload, options);
+    rememberBlob(endpoint, digest);
+    return presence;
+  });
 }
 
 async function makePresent(
@@ -44,8 +45,13 @@ async function makePresent(
       ? await mountFromAnywhere(endpoint, descriptor, upload, options)
       : await mount(endpoint, descriptor, from, options);
   if (mounted === "mounted") return mounted;
+  const posted =
+    mounted === undefined && mayPostBlob(endpoint, content, upload)
+      ? await postBlob(endpoint, content, options)
+      : mounted;
+  if (posted === "written") return posted;
   const sent = await sliceable(content, options.signal);
-  await new BlobUpload(endpoint, sent, mounted, upload, options).run();
+  await new BlobUpload(endpoint, sent, posted, upload, options).run();
   return "written";
 }
 

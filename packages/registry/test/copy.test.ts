@@ -163,6 +163,101 @@ describe("content that comes through several sources", () => {
   });
 });
 
+describe("referrers", () => {
+  /** An image with referrers, one of which has one of its own. */
+  async function signed(count: number) {
+    const store = new MemoryStore();
+    const image = manifestOf([blobOf("a layer")]);
+    const referrers = Array.from({ length: count }, (_, at) => referrerOf(image.descriptor, `${at}`));
+    const below = referrerOf((referrers[0] as (typeof referrers)[0]).descriptor, "below");
+    for (const content of [emptyBlob, blobOf("a layer"), image, ...referrers, below]) await store.push(content);
+    return { store, root: image.descriptor, referrers: [...referrers, below].map(({ descriptor }) => descriptor) };
+  }
+  const listing = ({ digest }: Descriptor): string => `GET referrers/${digest}`;
+
+  it("that the registry lists are there: one question for each subject that has any, and nothing else", async () => {
+    const { registry, repository } = await prepared();
+    const { store, root, referrers } = await signed(12);
+    const first = await copy(store, repository, root, { tags: ["v1"] });
+    expect(first.referrers).toEqual({ found: 13, copied: 13 });
+    const lines = requests(registry);
+    expect(lines.filter((line) => line.startsWith("HEAD manifests/"))).toEqual([
+      "HEAD manifests/v1",
+      `HEAD manifests/${root.digest}`,
+    ]);
+    const again = await copy(store, repository, root, { tags: ["v1"] });
+    expect(again).toMatchObject({ written: 0, bytes: 0, referrers: { found: 13, copied: 13 } });
+    const signedOne = referrers[0] as Descriptor;
+    expect(new Set(requests(registry))).toEqual(new Set(["HEAD manifests/v1", listing(root), listing(signedOne)]));
+  });
+
+  it("that the registry does not list are pushed, also where their manifests are there", async () => {
+    let hidden = false;
+    const { registry, repository } = await prepared({
+      intercept: ({ url }, response) => {
+        if (!hidden || !url?.includes("/referrers/")) return false;
+        response.setHeader("content-type", mediaTypes.index).end(encodeJson({ schemaVersion: 2, manifests: [] }));
+        return true;
+      },
+    });
+    const { store, root, referrers } = await signed(2);
+    await copy(store, repository, root, { tags: ["v1"] });
+    requests(registry);
+    hidden = true;
+    const report = await copy(store, repository, root, { tags: ["v1"] });
+    expect(report.referrers).toEqual({ found: 3, copied: 3 });
+    const lines = requests(registry).filter((line) => line.includes("manifests/"));
+    expect(new Set(lines)).toEqual(
+      new Set(["HEAD manifests/v1", ...referrers.map(({ digest }) => `PUT manifests/${digest}`)]),
+    );
+  });
+
+  it("that the registry lists are looked at all the same where everything is to be", async () => {
+    const { registry, repository } = await prepared();
+    const { store, root, referrers } = await signed(2);
+    await copy(store, repository, root);
+    requests(registry);
+    await copy(store, repository, root, { forceRecursive: true });
+    expect(requests(registry)).toEqual(
+      expect.arrayContaining(referrers.map(({ digest }) => `HEAD manifests/${digest}`)),
+    );
+  });
+
+  it("that a copy has already are asked for side by side, each question once, and none is read", async () => {
+    const { registry, repository } = await prepared();
+    const { store, root, referrers } = await signed(12);
+    await copy(store, repository, root, { tags: ["v1"] });
+    const pulled = new MemoryStore();
+    await copy(repository, pulled, root);
+    requests(registry);
+    const again = client().repository(`${registry.host}/some/repo`);
+    const report = await copy(again, pulled, root);
+    expect(report).toMatchObject({ written: 0, referrers: { found: 13, copied: 13 } });
+    expect(requests(registry).sort()).toEqual(["GET tags/list?n=1000", ...[root, ...referrers].map(listing)].sort());
+  });
+
+  it("are asked for before the image has arrived", async () => {
+    let listed = false;
+    const { registry, repository } = await prepared({
+      // A layer is held back until the referrers' own referrers are asked for.
+      intercept: async ({ method, url }) => {
+        if (url?.includes(`/referrers/${below}`)) listed = true;
+        if (method === "GET" && url?.includes(`/blobs/${blobOf("a layer").descriptor.digest}`))
+          while (!listed) await new Promise((resolve) => setTimeout(resolve, 5));
+        return false;
+      },
+    });
+    const { store, root, referrers } = await signed(3);
+    const below = referrers.at(-1)?.digest;
+    await copy(store, repository, root, { tags: ["v1"] });
+    requests(registry);
+    const report = await copy(client().repository(`${registry.host}/some/repo`), new MemoryStore(), root);
+    expect(report.referrers).toEqual({ found: 4, copied: 4 });
+    const lines = requests(registry);
+    expect(new Set(lines).size).toBe(lines.length);
+  });
+});
+
 describe("a tag that a registry keeps", () => {
   const immutable: SmallRegistryOptions["intercept"] = (request, response, { manifests }) => {
     if (request.method !== "PUT" || !request.url?.endsWith("/v1") || !manifests.has("some/repo v1")) return false;

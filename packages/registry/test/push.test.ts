@@ -1,9 +1,9 @@
-import { digestOf, mediaTypes } from "@stowage/layout";
+import { type Content, digestOf, mediaTypes } from "@stowage/layout";
 import { afterEach, describe, expect, it } from "vitest";
 import { type ClientOptions, RegistryClient } from "../src/index.js";
 import { blobOf, emptyBlob, failure, jsonOf, manifestOf } from "./support/artifacts.js";
 import { closeServers, sendError, serve } from "./support/server.js";
-import { type SmallRegistryOptions, serveRegistry } from "./support/small-registry.js";
+import { type SmallRegistry, type SmallRegistryOptions, serveRegistry } from "./support/small-registry.js";
 
 const clients: RegistryClient[] = [];
 
@@ -23,9 +23,80 @@ async function repositoryWith(options: SmallRegistryOptions = {}, clientOptions:
   return { registry, repository: client(clientOptions).repository(`${registry.host}/some/repo`) };
 }
 
-const content = blobOf(Buffer.alloc(200_000, "0123456789"));
-const chunks = Array.from({ length: 4 }, () => Buffer.alloc(50_000, "0123456789"));
+const content = blobOf(Buffer.alloc(400_000, "0123456789"));
+const chunks = Array.from({ length: 4 }, () => Buffer.alloc(100_000, "0123456789"));
 const chunked = { descriptor: content.descriptor, open: () => chunks };
+
+describe("pushing a small blob", () => {
+  const blobs = Array.from({ length: 4 }, (_, at) => blobOf(`small ${at}`));
+  const sent = (registry: SmallRegistry): string[] =>
+    registry.received.map(
+      ({ method, path }) =>
+        `${method} ${path.replace(/^\/v2\/some\/repo\//, "").replace(/\/uploads\/[0-9a-f-]{36}.*/, "/uploads/ID")}`,
+    );
+  const single = ({ descriptor }: Content): string =>
+    `POST blobs/uploads/?digest=${encodeURIComponent(descriptor.digest)}`;
+  const head = ({ descriptor }: Content): string => `HEAD blobs/${descriptor.digest}`;
+  const takesPosts: SmallRegistryOptions["intercept"] = async (request, response, { blobs: stored }) => {
+    const digest = new URL(request.url ?? "", "http://registry.invalid").searchParams.get("digest");
+    if (request.method !== "POST" || digest === null) return false;
+    const parts: Buffer[] = [];
+    for await (const part of request) parts.push(part);
+    stored.set(`some/repo ${digest}`, Buffer.concat(parts));
+    response.writeHead(201).end();
+    return true;
+  };
+
+  it("takes one request where the registry takes it so, of which is made sure with the first", async () => {
+    const { registry, repository } = await repositoryWith({ intercept: takesPosts });
+    for (const blob of blobs) expect(await repository.push(blob)).toBe("written");
+    const [first, ...others] = blobs as [Content, ...Content[]];
+    expect(sent(registry)).toEqual([
+      head(first),
+      single(first),
+      head(first),
+      ...others.flatMap((one) => [head(one), single(one)]),
+    ]);
+  });
+
+  it("goes on with the session that the registry opens instead, and is not tried again", async () => {
+    const { registry, repository } = await repositoryWith();
+    for (const blob of blobs) expect(await repository.push(blob)).toBe("written");
+    const [first, ...others] = blobs as [Content, ...Content[]];
+    const usual = "POST blobs/uploads/";
+    expect(sent(registry)).toEqual([
+      head(first),
+      single(first),
+      "PUT blobs/uploads/ID",
+      ...others.flatMap((one) => [head(one), usual, "PUT blobs/uploads/ID"]),
+    ]);
+    expect(registry.blobs.size).toBe(blobs.length);
+  });
+
+  it("is sent as usual where the registry refuses that, or says it has what it has not", async () => {
+    for (const status of [201, 400, 404, 405, 500]) {
+      const { registry, repository } = await repositoryWith({
+        intercept: (request, response) => {
+          if (request.method !== "POST" || !request.url?.includes("digest=")) return false;
+          request.resume();
+          response.writeHead(status).end();
+          return true;
+        },
+      });
+      for (const blob of blobs) expect(await repository.push(blob)).toBe("written");
+      expect(registry.blobs.size).toBe(blobs.length);
+      expect(sent(registry).filter((line) => line.includes("digest=") && line.startsWith("POST"))).toHaveLength(1);
+    }
+  });
+
+  it("is not sent where its bytes are wrong", async () => {
+    const { registry, repository } = await repositoryWith({ intercept: takesPosts });
+    const [blob] = blobs as [Content];
+    const wrong = repository.push({ ...blob, open: () => [Buffer.from("small x")] });
+    await expect(wrong).rejects.toMatchObject({ code: "MISMATCH" });
+    expect(sent(registry)).toEqual([head(blob)]);
+  });
+});
 
 describe("pushing a blob", () => {
   it("does not read what is there already", async () => {
@@ -48,17 +119,17 @@ describe("pushing a blob", () => {
     expect(post).toMatchObject({ method: "POST", path: "/v2/some/repo/blobs/uploads/" });
     expect(post?.headers["content-length"]).toBe("0");
     expect(put?.path).toMatch(new RegExp(`\\?state=a%2Bb~&digest=sha256%3A${content.descriptor.digest.slice(7)}$`));
-    expect(put?.headers).toMatchObject({ "content-length": "200000", "content-type": "application/octet-stream" });
+    expect(put?.headers).toMatchObject({ "content-length": "400000", "content-type": "application/octet-stream" });
     expect(put?.headers["transfer-encoding"]).toBeUndefined();
   });
 
   it("stores nothing where the bytes are wrong, and cancels the session", async () => {
     for (const wrong of [
-      [chunks[0], chunks[1], chunks[2], Buffer.alloc(50_000, "x")],
+      [chunks[0], chunks[1], chunks[2], Buffer.alloc(100_000, "x")],
       chunks.slice(1),
       [...chunks, Buffer.from("x")],
       [],
-      [Buffer.alloc(200_000)],
+      [Buffer.alloc(400_000)],
     ]) {
       const { registry, repository } = await repositoryWith();
       await expect(repository.push({ ...chunked, open: () => wrong as Buffer[] })).rejects.toMatchObject({
@@ -169,7 +240,7 @@ describe("pushing a blob", () => {
       { credentials: { username: "alice", password: "s3cret" }, headers: { "x-tenant": "acme" } },
     );
     expect(await repository.push(content)).toBe("written");
-    expect(bodies).toEqual([200_000]);
+    expect(bodies).toEqual([400_000]);
     const { authorization: shown, cookie, "x-tenant": tenant } = elsewhere.received[0]?.headers ?? {};
     expect([shown, cookie, tenant]).toEqual([undefined, undefined, undefined]);
     expect(registry.received.some(({ headers }) => headers.authorization === authorization)).toBe(true);

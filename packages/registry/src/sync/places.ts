@@ -18,6 +18,7 @@ import type { RegistryClient } from "../client.js";
 import { type OpenedTarget, openSource, openTarget } from "../open.js";
 import { openPlannedTarget } from "../planned-target.js";
 import { ExpectedSource, type ExpectedTag } from "./expected-source.js";
+import { KnownTags, type TagState } from "./known-tags.js";
 
 /** How the places of a sync are opened. */
 export interface PlacesOptions extends Abortable {
@@ -40,9 +41,12 @@ export class Places {
   readonly #closed = new Map<string, unknown>();
   readonly #expected = new Map<string, Map<string, ExpectedTag>>();
   readonly #arrivals = new Map<string, Arrivals>();
+  /** What is known of the tags of all of them. */
+  readonly tags: KnownTags;
 
   constructor(options: PlacesOptions) {
     this.#options = options;
+    this.tags = new KnownTags(options);
   }
 
   /** True where this registry may not be asked. */
@@ -83,6 +87,12 @@ export class Places {
         this.#options.dryRun ? openPlannedTarget(location, this.#options) : openTarget(location, this.#options),
       )
     ).target;
+  }
+
+  /** What the tag of a location stands for at its registry; undefined where it has none, is at no registry, or may not be looked at. */
+  async tagAt(location: Location): Promise<TagState | undefined> {
+    if (location.kind !== "registry" || location.reference.tag === undefined) return undefined;
+    return this.tags.at(await this.target(location), location.reference.tag);
   }
 
   /** Fetches a layer from where its `urls` say. Fails with `DENIED` offline, and as the client does. */

@@ -19,6 +19,7 @@ import {
   type Target,
 } from "@stowage/layout";
 import type { FoundImage } from "./find-images.js";
+import type { TagState } from "./known-tags.js";
 import type { Places } from "./places.js";
 
 /** What became of one image. */
@@ -47,6 +48,11 @@ export interface SyncImageOptions extends Abortable {
   readonly onManifest?: ((digest: Digest) => void) | undefined;
 }
 
+/** The same, with what the tag stands for at a registry. */
+interface CopyImageOptions extends SyncImageOptions {
+  readonly state: TagState | undefined;
+}
+
 /** Brings one image, with what belongs to it, to where it is to be. Fails as `copy` does, with `DENIED` where it would have to be read from a registry that may not be asked, and with `NOT_FOUND` where something is gone that a lock names. */
 export async function syncImage(image: FoundImage, options: SyncImageOptions): Promise<SyncedImage> {
   const { item, descriptor } = image;
@@ -54,14 +60,15 @@ export async function syncImage(image: FoundImage, options: SyncImageOptions): P
   const target = await places.target(image.target);
   const tag = tagOf(image.target);
   const told = { where: item.where, source: image.source, target: formatLocation(image.target), descriptor };
-  if (await isSettled(image, target, tag, options)) {
+  const state = await places.tagAt(image.target);
+  if (await isSettled(image, target, { tag, state }, options)) {
     options.onManifest?.(descriptor.digest);
     return { ...told, change: "unchanged" };
   }
   const report =
     image.locked === undefined
-      ? await copyFrom(await image.origin(), target, image, options)
-      : await copyLocked(image, target, image.locked, options);
+      ? await copyFrom(await image.origin(), target, image, { ...options, state })
+      : await copyLocked(image, target, image.locked, { ...options, state });
   const change = report.tagged.find((one) => one.tag === tag)?.change;
   return { ...told, ...(change === undefined ? {} : { change }), report };
 }
@@ -71,9 +78,9 @@ export async function syncImage(image: FoundImage, options: SyncImageOptions): P
  * that it points at, and the source has no referrers that could go along.
  */
 async function isSettled(
-  { item, descriptor, locked, origin }: FoundImage,
+  { item, descriptor, locked, origin, tag: sourceTag }: FoundImage,
   target: Target,
-  tag: string | undefined,
+  { tag, state }: { readonly tag: string | undefined; readonly state: TagState | undefined },
   options: SyncImageOptions,
 ): Promise<boolean> {
   // A lock needs to know of the platforms, and says which referrers there have to be.
@@ -82,9 +89,15 @@ async function isSettled(
   if (tag === undefined || needsParts || item.forceRecursive || item.platforms.length > 0) return false;
   const shallow = item.fast || (target.closed && item.referrers === "none");
   if (!shallow && (!target.closed || parts)) return false;
-  if (!(await standsFor(target, tag, descriptor, options))) return false;
+  if (!(await standsFor(target, tag, state, descriptor, options))) return false;
   if (shallow) return true;
-  for await (const _referrer of (await origin()).referrers(descriptor, { signal: options.signal })) return false;
+  const source = await origin();
+  const allTags = async (): Promise<ReadonlySet<string> | undefined> => {
+    const all = await options.places.tags.all(source);
+    // A list without the tag that is there is not all of it.
+    return sourceTag !== undefined && all?.has(sourceTag) === true ? all : undefined;
+  };
+  for await (const _referrer of source.referrers(descriptor, { signal: options.signal, allTags })) return false;
   return true;
 }
 
@@ -93,7 +106,7 @@ async function copyLocked(
   image: FoundImage,
   target: Target,
   locked: ReadonlySet<Digest>,
-  options: SyncImageOptions,
+  options: CopyImageOptions,
 ): Promise<CopyReport> {
   const layout = await options.places.presentLayout(image.target);
   try {
@@ -125,7 +138,7 @@ async function copyExactly(
   target: Target,
   image: FoundImage,
   locked: ReadonlySet<Digest>,
-  options: SyncImageOptions,
+  options: CopyImageOptions,
 ): Promise<CopyReport> {
   const missing = new Set(locked);
   const onManifest = (digest: Digest): void => {
@@ -140,7 +153,12 @@ async function copyExactly(
   );
 }
 
-function copyFrom(source: Source, target: Target, image: FoundImage, options: SyncImageOptions): Promise<CopyReport> {
+function copyFrom(
+  source: Source,
+  target: Target,
+  image: FoundImage,
+  { state, ...options }: CopyImageOptions,
+): Promise<CopyReport> {
   const { item, descriptor, locked } = image;
   const tag = tagOf(image.target);
   const transfer = options.dryRun ? plan : copy;
@@ -148,6 +166,8 @@ function copyFrom(source: Source, target: Target, image: FoundImage, options: Sy
     signal: options.signal,
     tags: tag === undefined ? [] : [tag],
     noClobber: item.noClobber,
+    tagsBefore: tag === undefined || state === undefined ? undefined : new Map([[tag, state.digest]]),
+    targetIsNew: state?.isNew,
     referrers: locked === undefined ? item.referrers : (referrer) => locked.has(referrer.digest),
     // They are images of their own here, found once for all of a repository, and renamed with the others.
     legacyTags: false,
@@ -168,14 +188,15 @@ function tagOf(location: Location): string | undefined {
   return location.kind === "registry" ? location.reference.tag : location.tag;
 }
 
-async function standsFor(target: Target, tag: string, { digest }: Descriptor, options: Abortable): Promise<boolean> {
+async function standsFor(
+  target: Target,
+  tag: string,
+  state: TagState | undefined,
+  { digest }: Descriptor,
+  options: Abortable,
+): Promise<boolean> {
   // A layout finds v1 as the end of a longer name, too.
   if (target instanceof IndexedTarget)
     return (await target.index(options)).manifests.some((entry) => refName(entry) === tag && entry.digest === digest);
-  try {
-    return (await target.resolve(tag, options)).digest === digest;
-  } catch (error) {
-    if (isOciError(error, "NOT_FOUND")) return false;
-    throw error;
-  }
+  return state?.digest === digest;
 }

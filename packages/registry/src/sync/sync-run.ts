@@ -68,6 +68,8 @@ export class SyncRun {
           : lockedImages(item, at, locked, this.#places);
       found.set(at, images);
       this.#fail(at, ...failures);
+      // The targets are asked while the sources are.
+      for (const { target } of images) this.#places.tagAt(target).catch(() => {});
     });
     const byTarget = new Map<string, FoundImage[]>();
     for (const image of stage.flatMap((at) => found.get(at) ?? [])) {

@@ -146,7 +146,8 @@ export async function serveRegistry(options: SmallRegistryOptions = {}): Promise
   function tags({ repository, response }: At): void {
     const names = [...manifests.keys()].map((key) => key.split(" ") as [string, string]);
     const found = names.filter(([name, tag]) => name === repository && !tag.includes(":")).map(([, tag]) => tag);
-    sendJson(response, 200, { name: repository, tags: found });
+    if (names.every(([name]) => name !== repository)) sendError(response, 404, "NAME_UNKNOWN");
+    else sendJson(response, 200, { name: repository, tags: found });
   }
 
   function referrers({ repository, rest, response }: At): void {
