@@ -1,6 +1,7 @@
 // Bundles programs of this repository with all they import, for who has no package manager at run time or no time to load a
 // thousand files. The same sources give the same bytes on every machine.
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { isBuiltin } from "node:module";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -13,7 +14,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
  * Returns what esbuild tells of it.
  */
 export async function bundle({ entryPoints, home, directory = home, plugins = [], ...options }) {
-  const { outputFiles, metafile } = await build({
+  const settings = {
     absWorkingDir: root,
     // The layers of build are compressed in worker threads, whose program is looked for under this name.
     entryPoints: { ...entryPoints, "gzip-worker": "packages/image/src/gzip-worker.ts" },
@@ -28,15 +29,15 @@ export async function bundle({ entryPoints, home, directory = home, plugins = []
     minifySyntax: true,
     legalComments: "none",
     // Packages that are CommonJS inside call require for Node's own modules.
-    banner: {
-      js: 'import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);',
-    },
-    plugins: [ownPackages(), undiciInPart(), ...plugins],
+    banner: { js: 'const require=process.getBuiltinModule("module").createRequire(import.meta.url);' },
     metafile: true,
     write: false,
     logLevel: "warning",
     ...options,
-  });
+  };
+  const all = [ownPackages(), undiciInPart(), ...plugins];
+  const names = importedNames(await build({ ...settings, plugins: all }));
+  const { outputFiles, metafile } = await build({ ...settings, plugins: [...all, builtinModulesAsTheyAre(names)] });
   mkdirSync(directory, { recursive: true });
   for (const name of readdirSync(directory)) rmSync(join(directory, name), { recursive: true });
   for (const { path, contents } of outputFiles)
@@ -58,7 +59,10 @@ export function plainWidth() {
         namespace: "plain-width",
         sideEffects: false,
       }));
-      onLoad({ filter: /.*/, namespace: "plain-width" }, () => ({ contents: "export default (text) => text.length;" }));
+      onLoad({ filter: /.*/, namespace: "plain-width" }, () => ({
+        // It is imported and required.
+        contents: "module.exports = (text) => text.length; module.exports.default = module.exports;",
+      }));
     },
   };
 }
@@ -97,7 +101,56 @@ function undiciInPart() {
       onResolve({ filter: /^undici$/ }, ({ resolveDir }) =>
         resolveDir === importer ? { path: "undici", namespace: "undici-in-part", sideEffects: false } : undefined,
       );
-      onLoad({ filter: /.*/, namespace: "undici-in-part" }, () => ({ contents, resolveDir: importer }));
+      onLoad({ filter: /^undici$/, namespace: "undici-in-part" }, () => ({ contents, resolveDir: importer }));
+      // The transport speaks HTTP/1.1 only, and Node's HTTP/2 takes longer to load than a request on it.
+      onResolve({ filter: /^\.\/client-h2\.js$/ }, () => ({ path: "client-h2", namespace: "undici-in-part" }));
+      onLoad({ filter: /^client-h2$/, namespace: "undici-in-part" }, () => ({
+        contents: 'module.exports = () => { throw new Error("HTTP/2 is not spoken here"); };',
+      }));
+    },
+  };
+}
+
+/** The names that a bundle imports of each of Node's own modules; nothing of one that somebody imports as a whole. */
+function importedNames({ outputFiles }) {
+  const names = new Map();
+  const asWhole = new Set();
+  for (const { path, text } of outputFiles) {
+    if (!/\.m?js$/.test(path)) continue;
+    for (const [, list, module] of text.matchAll(/\bimport\s*(?:\w+,)?\{([^{}"]*)\}from"(?:node:)?([a-z_/]+)"/g)) {
+      const known = names.get(module) ?? new Set();
+      for (const item of list.split(",")) known.add(item.split(" as ")[0].trim());
+      names.set(module, known);
+    }
+    for (const [, module] of text.matchAll(/\bimport\s*(?:\w+,)?\*\s*as \w+ from"(?:node:)?([a-z_/]+)"/g))
+      asWhole.add(module);
+  }
+  for (const module of asWhole) names.delete(module);
+  return names;
+}
+
+/**
+ * For an import of one of its own modules Node makes a module with all of its names and looks at each of them, which loads what nobody
+ * asked for. Here only `names` are looked at.
+ */
+function builtinModulesAsTheyAre(names) {
+  return {
+    name: "builtin-modules-as-they-are",
+    setup({ onResolve, onLoad }) {
+      onResolve({ filter: /^(node:)?[a-z_]+(\/[a-z]+)?$/ }, ({ path, kind }) => {
+        const module = path.replace(/^node:/, "");
+        return kind === "import-statement" && isBuiltin(path) && names.has(module)
+          ? { path: module, namespace: "builtin", sideEffects: false }
+          : undefined;
+      });
+      onLoad({ filter: /.*/, namespace: "builtin" }, ({ path }) => {
+        const whole = `const whole=/* @__PURE__ */process.getBuiltinModule(${JSON.stringify(path)});`;
+        const each = [...names.get(path)]
+          .sort()
+          .filter((name) => name !== "default")
+          .map((name) => `export const ${name}=/* @__PURE__ */(()=>whole.${name})();`);
+        return { contents: [whole, ...each, "export default whole;"].join("\n") };
+      });
     },
   };
 }

@@ -67,6 +67,13 @@ describe("the house", () => {
     });
   }
 
+  it("no source imports a module of Node as a whole: in a bundle it would have the names of the Node that made the bundle", () => {
+    const offenders = Object.keys(allowed)
+      .flatMap((folder) => sources(join(root, folder)))
+      .filter((file) => /^import \* as \w+ from "node:/m.test(readFileSync(file, "utf8")));
+    expect(offenders).toEqual([]);
+  });
+
   it("every dependency that a package declares is imported by it", () => {
     const unused = Object.keys(allowed).flatMap((folder) => {
       const manifest = JSON.parse(readFileSync(join(root, folder, "..", "package.json"), "utf8"));

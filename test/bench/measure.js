@@ -142,12 +142,13 @@ export async function inTurn(contenders, runs) {
 
 /**
  * A row of the table: the results of {@link inTurn}, of which `stowage` is ours and the quickest of the others what it is measured
- * by, unless `against` names one. `target` is the ratio to reach; undefined where there is none.
+ * by, or of those that `against` names. `target` is the ratio to reach, `most` what may be taken at most (`ms`, `memory` in MB, `requests`),
+ * `why` the reason in words where we do not reach it.
  */
-export function row(what, results, { target, against, note } = {}) {
+export function row(what, results, { target, against, most, why } = {}) {
   const { stowage: ours, ...others } = results;
   if (ours === undefined) throw new Error(`${what}: stowage did not run`);
-  const names = against === undefined ? Object.keys(others) : [against].filter((name) => name in others);
+  const names = against === undefined ? Object.keys(others) : [against].flat().filter((name) => name in others);
   const best = names.sort((a, b) => others[a].ms - others[b].ms)[0];
   return {
     what,
@@ -157,8 +158,44 @@ export function row(what, results, { target, against, note } = {}) {
     ratio: best === undefined ? undefined : ours.ms / others[best].ms,
     cpuRatio: best === undefined || ours.cpu === undefined ? undefined : ours.cpu / others[best].cpu,
     target,
-    note,
+    most,
+    why,
   };
+}
+
+/** How the time of something grows with what `unit` counts: `points` are `[count, results of inTurn]`, from the smallest on. */
+export function growth(what, unit, points) {
+  return { what, unit, points: points.map(([count, results]) => ({ count, results })) };
+}
+
+/** In which ways a row does not reach what it is to reach; empty where it does. */
+export function shortfalls({ ours, ratio, target, most = {} }) {
+  const short = [];
+  if (target !== undefined && ratio !== undefined && ratio > target * ROUNDING)
+    short.push(`${ratio.toFixed(2)}, not ${target}`);
+  for (const [key, unit] of [
+    ["ms", " ms"],
+    ["memory", " MB"],
+    ["requests", " requests"],
+  ])
+    if (most[key] !== undefined && ours[key] > most[key] * ROUNDING)
+      short.push(`${ours[key].toFixed(0)}${unit}, not ${most[key]}${unit}`);
+  return short;
+}
+
+/** What a run more or less does to a median is no shortfall. */
+const ROUNDING = 1.02;
+
+/** What a row is to reach, in words. */
+export function goal({ target, most = {} }) {
+  return [
+    target === undefined ? [] : [`${target}`],
+    most.ms === undefined ? [] : [`${most.ms} ms`],
+    most.memory === undefined ? [] : [`${most.memory} MB`],
+    most.requests === undefined ? [] : [`${most.requests} requests`],
+  ]
+    .flat()
+    .join(", ");
 }
 
 /** Runs a benchmark: prints its rows as they come, and writes them to the file of `--json`. */
@@ -182,11 +219,21 @@ export async function bench(options, rows) {
   }
 }
 
-/** A row on one line of a terminal. */
-export function rowText({ what, ours, others, best, ratio, target }) {
-  const each = Object.entries({ stowage: ours, ...others }).map(([name, result]) => `${name} ${resultText(result)}`);
+/** A row as lines of a terminal. */
+export function rowText(one) {
+  if (one.points !== undefined)
+    return one.points.map(({ count, results }) => `${one.what}, ${count} ${one.unit}${each(results)}`).join("\n");
+  const { what, ours, others, best, ratio } = one;
   const compared = best === undefined ? "" : `: ${ratio.toFixed(2)} of ${best}`;
-  return `${what}${compared}${target === undefined ? "" : ` (to reach: ${target})`}\n  ${each.join("\n  ")}`;
+  const wanted = goal(one);
+  const short = shortfalls(one).length > 0 ? ", and does not" : "";
+  return `${what}${compared}${wanted === "" ? "" : ` (to reach: ${wanted}${short})`}${each({ stowage: ours, ...others })}`;
+}
+
+function each(results) {
+  return Object.entries(results)
+    .map(([name, result]) => `\n  ${name} ${resultText(result)}`)
+    .join("");
 }
 
 /** `1.25 s, 62 MB, 14 requests` */
@@ -212,6 +259,8 @@ export function versions() {
     skopeo: ["--version"],
     umoci: ["--version"],
     buildah: ["--version"],
+    regsync: ["version", "--format", "{{.VCSTag}}"],
+    nix: ["--version"],
     olareg: ["version"],
     "docker-registry": ["--version"],
   };

@@ -1,30 +1,59 @@
 // What was measured, as Markdown and as a picture.
-import { resultText } from "./measure.js";
+import { goal, resultText, shortfalls } from "./measure.js";
 
 /** The page of the benchmarks. `report` is what benchmarks.json holds. */
-export function table({ versions, benchmarks }) {
-  const lines = [
-    "# Benchmarks",
-    "",
-    "Made by `pnpm bench`: each tool is a process of its own, they take turns in the same run, and what stands here are medians of",
-    "the time on the wall, the start of the process included, with the largest resident set. The ratio is to the quickest of the",
-    "others, unless one is named: below 1 stowage is the quicker. What is to be reached is what we ask of ourselves.",
-    "",
-    "![Ratios to the quickest peer](benchmarks.svg)",
-    "",
-    `Versions: ${versions.join(", ")}.`,
-  ];
-  for (const [name, { machine, date, rows }] of Object.entries(benchmarks)) {
-    lines.push("", `## ${name}`, "", `${machine}, ${date}`, "");
+export function page({ versions, benchmarks }) {
+  const sections = Object.entries(benchmarks);
+  const rows = sections.flatMap(([, { rows: all }]) => all).filter((row) => goal(row) !== "");
+  const reached = rows.filter((row) => shortfalls(row).length === 0).length;
+  return [
+    `# Benchmarks
+
+Made by \`pnpm bench\`: each tool is a process of its own, they take turns in the same run, and what stands here are medians of the time on the
+wall, the start of the process included, with the largest resident set. The ratio is to the quickest of the others, or of those the row is
+about: below 1 stowage is the quicker. What is to be reached is what we ask of ourselves; ${reached} of ${rows.length} rows reach it, and under each
+table stands why the others do not.
+
+![Ratios to the quickest peer](benchmarks.svg)
+
+Versions: ${versions.join(", ")}.
+`,
+    ...sections.map(([name, section]) => sectionText(name, section)),
+  ].join("\n");
+}
+
+function sectionText(name, { machine, date, rows }) {
+  const compared = rows.filter(({ points }) => points === undefined);
+  const grown = rows.filter(({ points }) => points !== undefined);
+  const short = compared.filter((row) => shortfalls(row).length > 0);
+  const lines = [`## ${name}`, "", `${machine}, ${date}.`, ""];
+  if (compared.length > 0) {
     lines.push("| what | stowage | others | ratio | to reach |", "|---|---|---|---|---|");
-    for (const { what, ours, others, best, ratio, target, note } of rows) {
-      const theirs = Object.entries(others).map(([tool, result]) => `${tool} ${resultText(result)}`);
-      const ratioText = ratio === undefined ? "" : `${ratio.toFixed(2)} of ${best}`;
-      const goal = [target === undefined ? [] : [`${target.toFixed(1)}`], note ?? []].flat().join("; ");
-      lines.push(`| ${what} | ${resultText(ours)} | ${theirs.join("<br>")} | ${ratioText} | ${goal} |`);
-    }
+    lines.push(...compared.map(rowLine), "");
   }
-  return `${lines.join("\n")}\n`;
+  for (const row of short) lines.push(`- ${row.what} (${shortfalls(row).join("; ")}): ${row.why ?? ""}`);
+  if (short.length > 0) lines.push("");
+  for (const one of grown) lines.push(...growthLines(one), "");
+  return lines.join("\n");
+}
+
+function rowLine(row) {
+  const theirs = Object.entries(row.others).map(([tool, result]) => `${tool} ${resultText(result)}`);
+  const ratio = row.ratio === undefined ? "" : `${row.ratio.toFixed(2)} of ${row.best}`;
+  const reached = goal(row) === "" ? "" : shortfalls(row).length === 0 ? ", reached" : ", not reached";
+  return `| ${row.what} | ${resultText(row.ours)} | ${theirs.join("<br>")} | ${ratio} | ${goal(row)}${reached} |`;
+}
+
+function growthLines({ what, unit, points }) {
+  const tools = [...new Set(points.flatMap(({ results }) => Object.keys(results)))];
+  return [
+    `| ${what}: ${unit} | ${points.map(({ count }) => count.toLocaleString("en")).join(" | ")} |`,
+    `|---|${points.map(() => "---|").join("")}`,
+    ...tools.map((tool) => {
+      const cells = points.map(({ results }) => (results[tool] === undefined ? "" : resultText(results[tool])));
+      return `| ${tool} | ${cells.join(" | ")} |`;
+    }),
+  ];
 }
 
 const [WIDTH, LEFT, LINE, UNIT] = [900, 430, 20, 180];
@@ -33,7 +62,7 @@ const [WIDTH, LEFT, LINE, UNIT] = [900, 430, 20, 180];
 export function picture({ benchmarks }) {
   const rows = Object.values(benchmarks)
     .flatMap(({ rows: all }) => all)
-    .filter(({ ratio }) => ratio !== undefined);
+    .filter(({ ratio }) => ratio !== undefined && ratio !== null);
   const height = rows.length * LINE + 40;
   const bars = rows.map(({ what, ratio, best, target }, at) => {
     const y = 30 + at * LINE;

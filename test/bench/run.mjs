@@ -11,7 +11,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { machine, versions } from "./measure.js";
-import { picture, table } from "./report.js";
+import { page, picture } from "./report.js";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const docs = fileURLToPath(new URL("../../docs", import.meta.url));
@@ -53,6 +53,6 @@ try {
 }
 const report = { versions: versions(), benchmarks: Object.fromEntries(Object.entries(benchmarks).sort()) };
 writeFileSync(file, `${JSON.stringify(report, undefined, 2)}\n`);
-writeFileSync(join(docs, "benchmarks.md"), table(report));
+writeFileSync(join(docs, "benchmarks.md"), page(report));
 writeFileSync(join(docs, "benchmarks.svg"), picture(report));
 process.exitCode = failed ? 1 : 0;

@@ -27,7 +27,7 @@ await bench(options, async function* () {
       },
       options.runs,
     ),
-    { note: "to reach: 90 ms" },
+    { most: { ms: 90 } },
   );
   yield row(
     "stowage list oci:DIR",
@@ -40,6 +40,9 @@ await bench(options, async function* () {
       },
       options.runs,
     ),
-    { note: "to reach: 90 ms" },
+    {
+      most: { ms: 90 },
+      why: "Node itself takes 25 ms on Node 24 and 60 on Node 20. The rest is reading and compiling 600 kB of program (20 ms), Node's own modules for files and digests (15), the command line (15) and the listing (10).",
+    },
   );
 });

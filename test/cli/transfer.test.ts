@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { AttachResult, CopyPlan, CopyReport, ImageIndex, Inspection, ListedTag } from "@stowage/layout";
 import type { PublishReport } from "@stowage/registry";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { makeImage } from "../bench/images.js";
 import { type Served, startServe, stowage, stowageJson, temporaryDirectory } from "./stowage.js";
 
 let directory: Awaited<ReturnType<typeof temporaryDirectory>>;
@@ -51,6 +52,17 @@ async function writeIndex(architectures: readonly string[]): Promise<void> {
   expect(answer.status).toBe(201);
   await json("pull", `${served.host}/made/app:all`, "oci:out:all");
 }
+
+describe("copy", () => {
+  it("says nothing but its result, however much goes at once", async () => {
+    await makeImage(join(cwd, "many"), { layers: 30, bytes: 1000 });
+    const pushed = await stowage(["push", "-q", "oci:many:v1", `${served.host}/many/app:v1`], { cwd });
+    expect(pushed.stderr).toBe("");
+    expect(pushed.code).toBe(0);
+    const pulled = await stowage(["pull", "-q", `${served.host}/many/app:v1`, "oci:pulled:v1"], { cwd });
+    expect(pulled).toEqual(pushed);
+  });
+});
 
 describe("copy --dry-run", () => {
   it("tells what the copy then does, and makes nothing: into a layout, an archive and a registry", async () => {

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { isOciError } from "@stowage/layout";
 import yargs from "yargs";
 import { closeClients } from "./clients.js";
@@ -15,6 +16,8 @@ export async function main(
   err: Context["err"] = process.stderr,
 ): Promise<number> {
   const interrupted = new AbortController();
+  // As many as there is to do at once wait for it.
+  setMaxListeners(0, interrupted.signal);
   const interrupt = (): void => interrupted.abort(new Error("interrupted"));
   process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
   let code: Promise<ExitCode> = Promise.resolve(0);

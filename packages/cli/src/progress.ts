@@ -1,5 +1,5 @@
 import type { CopyEvent } from "@stowage/layout";
-import { SingleBar } from "cli-progress";
+import type { SingleBar } from "cli-progress";
 import type { Context } from "./command.js";
 import { formatSize } from "./output.js";
 
@@ -16,30 +16,40 @@ export interface Progress {
 /** A bar on stderr where that is a terminal and the user did not ask for quiet. */
 export function startProgress(context: Context, title: string, quiet: boolean): Progress {
   if (quiet || context.err.isTTY !== true) return { expect: () => {}, advance: () => {}, stop: () => {} };
-  const bar = new SingleBar({
-    stream: context.err as NodeJS.WriteStream,
-    format: `${title} {bar} {percentage}% {done} of {all}`,
-    barsize: 30,
-    barCompleteChar: "=",
-    barIncompleteChar: " ",
-    hideCursor: true,
-    clearOnComplete: true,
-    fps: 10,
-  });
+  let bar: SingleBar | undefined;
+  let stopped = false;
   let done = 0;
   let all = 0;
+  const total = (): number => Math.max(all, 1);
   const sizes = (): { done: string; all: string } => ({ done: formatSize(done), all: formatSize(all) });
-  bar.start(1, 0, sizes());
+  // It takes longer to load than many a transfer takes, which goes on meanwhile.
+  void import("cli-progress").then(({ default: progress }) => {
+    if (stopped) return;
+    bar = new progress.SingleBar({
+      stream: context.err as NodeJS.WriteStream,
+      format: `${title} {bar} {percentage}% {done} of {all}`,
+      barsize: 30,
+      barCompleteChar: "=",
+      barIncompleteChar: " ",
+      hideCursor: true,
+      clearOnComplete: true,
+      fps: 10,
+    });
+    bar.start(total(), done, sizes());
+  });
   return {
     expect(bytes) {
       all += bytes;
-      bar.setTotal(Math.max(all, 1));
+      bar?.setTotal(total());
     },
     advance(bytes) {
       done += bytes;
-      bar.update(done, sizes());
+      bar?.update(done, sizes());
     },
-    stop: () => bar.stop(),
+    stop() {
+      stopped = true;
+      bar?.stop();
+    },
   };
 }
 

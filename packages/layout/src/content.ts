@@ -40,6 +40,11 @@ export interface FetchOptions extends Abortable {
    * verified then, nor is it the end of the content.
    */
   readonly to?: number;
+  /**
+   * The caller verifies the bytes itself, as a target does with what it stores. A source that would verify them while they pass may
+   * then check their number only. Default: false.
+   */
+  readonly unchecked?: boolean;
 }
 
 /** The options of {@link Source.referrers}. */
@@ -66,8 +71,8 @@ export interface Source {
   /** The descriptor a tag or a digest stands for. Fails with `NOT_FOUND` where there is none. */
   resolve(reference: string, options?: Abortable): Promise<Descriptor>;
   /**
-   * The bytes of the content, verified: whoever receives the last chunk has received exactly that content. Fails with
-   * `NOT_FOUND` where it is not there and with `MISMATCH` where the bytes are not what the descriptor says.
+   * The bytes of the content, verified unless the options say otherwise: whoever receives the last chunk has received exactly that
+   * content. Fails with `NOT_FOUND` where it is not there and with `MISMATCH` where the bytes are not what the descriptor says.
    */
   fetch(descriptor: Descriptor, options?: FetchOptions): AsyncIterable<Uint8Array>;
   /**

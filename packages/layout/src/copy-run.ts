@@ -231,7 +231,7 @@ export class CopyRun {
     if (embedded !== undefined) return { ...contentOf(embedded, descriptor), origin };
     const { signal, external } = this.#options;
     const open = (from?: number): Bytes =>
-      this.#source.fetch(descriptor, { signal, ...(from === undefined ? {} : { from }) });
+      this.#source.fetch(descriptor, { signal, unchecked: true, ...(from === undefined ? {} : { from }) });
     if (external !== undefined && isForeignLayerType(descriptor.mediaType))
       return { descriptor, open: () => orElse(open(), () => external(descriptor, { signal })), origin };
     // What lies on a disk here is read again as fast as it would be gone on with.

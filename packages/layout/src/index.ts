@@ -25,7 +25,8 @@ export {
 export { type ChainLink, chain } from "./chain.js";
 export { ByteReader } from "./compression/byte-reader.js";
 export { decompress } from "./compression/decompress.js";
-export { gunzip, through } from "./compression/gzip.js";
+export { gunzip } from "./compression/gzip.js";
+export { through } from "./compression/through.js";
 export { unzstd } from "./compression/zstd.js";
 export type {
   Abortable,

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { Readable, type Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import * as zlib from "node:zlib";
 import type { Source } from "./content.js";
 import type { Descriptor } from "./model/descriptor.js";
 import { isDigest, isVerifiable } from "./model/digest.js";
@@ -101,10 +100,11 @@ function isUnpackingError(error: unknown): boolean {
 
 /** How the media type is unpacked: undefined for not at all, a text where that is not possible here. */
 function unpackerOf(mediaType: string): (() => Transform) | string | undefined {
-  if (/[.+]gzip$/.test(mediaType)) return () => zlib.createGunzip();
+  if (/[.+]gzip$/.test(mediaType)) return () => process.getBuiltinModule("node:zlib").createGunzip();
   if (/[.+]zstd$/.test(mediaType)) {
     // Node has it from 22.15 on.
-    const create = (zlib as { createZstdDecompress?: () => Transform }).createZstdDecompress;
+    const create = (process.getBuiltinModule("node:zlib") as { createZstdDecompress?: () => Transform })
+      .createZstdDecompress;
     return create ?? `Node ${process.versions.node} cannot unpack zstd`;
   }
   return /\.tar$/.test(mediaType) ? undefined : `it has the unknown type ${mediaType}`;

@@ -265,3 +265,49 @@ describe("checking a large blob, whose hash another thread takes", () => {
     await layout.check(blob);
   });
 });
+
+describe("a large blob of another layout, which another thread copies", () => {
+  const large = Buffer.from(Uint32Array.from({ length: 2_500_001 }, (_, at) => at).buffer);
+  const never = (): never => {
+    throw new Error("it is read all the same");
+  };
+
+  async function between(): Promise<{ source: Layout; target: Layout; blob: Descriptor }> {
+    const source = await Layout.create(join(await temporaryDirectory(), "source"));
+    const target = await Layout.create(join(await temporaryDirectory(), "target"));
+    return { source, target, blob: await source.write([large], mediaTypes.octetStream) };
+  }
+
+  it("arrives whole, without the main thread having read it, and tells of every byte", async () => {
+    const { source, target, blob } = await between();
+    let told = 0;
+    const onBytes = (count: number): void => {
+      told += count;
+    };
+    expect(await target.push({ descriptor: blob, open: never, origin: source }, { onBytes })).toBe("written");
+    expect(told).toBe(blob.size);
+    expect((await bytesOf(target.fetch(blob))).equals(large)).toBe(true);
+  });
+
+  it("is MISMATCH where it is damaged there, unless it can be had otherwise, and leaves nothing behind", async () => {
+    const { source, target, blob } = await between();
+    const damaged = Buffer.from(large);
+    damaged[damaged.length - 1] = 1;
+    await writeFile(source.blobPath(blob.digest), damaged);
+    const open = (): AsyncIterable<Uint8Array> => source.fetch(blob);
+    await failure(target.push({ descriptor: blob, open, origin: source }), "MISMATCH");
+    expect(await readdir(join(target.path, "ingest"))).toEqual([]);
+    expect(await target.push({ descriptor: blob, open: () => [large], origin: source })).toBe("written");
+    expect((await bytesOf(target.fetch(blob))).equals(large)).toBe(true);
+  });
+
+  it("is given up with the reason of the signal", async () => {
+    const { source, target, blob } = await between();
+    const controller = new AbortController();
+    const pushed = target.push({ descriptor: blob, open: never, origin: source }, { signal: controller.signal });
+    controller.abort(new Error("enough"));
+    await expect(pushed).rejects.toThrow("enough");
+    expect(await target.has(blob)).toBe(false);
+    expect(await readdir(join(target.path, "ingest"))).toEqual([]);
+  });
+});

@@ -103,6 +103,14 @@ describe("on a full disk", () => {
     await unchanged();
     await full(layout.push(contentOf(large, descriptorOf(large, "text/plain"))));
     await unchanged();
+    // So large that another thread writes it, or copies it.
+    const elsewhere = await Layout.create(join(await temporaryDirectory(), "elsewhere"));
+    const blob = await elsewhere.write([large, large], "text/plain");
+    const open = (): AsyncIterable<Uint8Array> => elsewhere.fetch(blob);
+    await full(layout.push({ descriptor: blob, open }));
+    await unchanged();
+    await full(layout.push({ descriptor: blob, open, origin: elsewhere }));
+    await unchanged();
 
     const attached = attach(layout, image, { artifactType: "a/b", files: [{ path: file }] });
     await full(attached);

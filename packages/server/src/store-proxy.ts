@@ -155,7 +155,7 @@ class ProxiedRepository implements Repository {
 
   /** Stores content of the upstream here. */
   async #take(descriptor: Descriptor, options: Abortable): Promise<void> {
-    const open = (): AsyncIterable<Uint8Array> => this.#upstream.fetch(descriptor, options);
+    const open = (): AsyncIterable<Uint8Array> => this.#upstream.fetch(descriptor, { ...options, unchecked: true });
     const here = await this.#made();
     await here.push({ descriptor, open, origin: this.#upstream }, options);
     if (isManifestType(descriptor.mediaType)) await this.#expect(here, descriptor, options);

@@ -14,8 +14,6 @@ import { type ArchiveNames, withNames } from "./archive-names.js";
 import type { ArchiveWriter, Compressor } from "./archive-writer.js";
 import { blobPath, dockerManifest, type LoadedImage } from "./docker-manifest.js";
 import { hideFromLoaders } from "./hidden-entries.js";
-import { TarFile } from "./tar-writer.js";
-import { ZipFile } from "./zip-writer.js";
 
 /**
  * What an archive holds.
@@ -77,7 +75,9 @@ export class ArchiveTarget extends IndexedTarget {
   /** Starts an archive at `path`; `-` is stdout. Fails with `NOT_FOUND` or `DENIED` where its directory cannot be written to. */
   static async create(path: string, options: ArchiveOptions = {}): Promise<ArchiveTarget> {
     const writer =
-      options.container === "zip" ? await ZipFile.create(path) : await TarFile.create(path, options.compress);
+      options.container === "zip"
+        ? await (await import("./zip-writer.js")).ZipFile.create(path)
+        : await (await import("./tar-writer.js")).TarFile.create(path, options.compress);
     return ArchiveTarget.over(path, writer, options);
   }
 

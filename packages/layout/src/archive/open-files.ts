@@ -9,7 +9,6 @@ import { isOciError, OciError, systemError } from "../model/errors.js";
 import { inLargeChunks, openRegularFile, readRange, untilAborted, writeFully } from "../store/files.js";
 import type { ArchiveFiles } from "./archive-files.js";
 import { TarFiles } from "./tar-files.js";
-import { ZipFiles } from "./zip-files.js";
 
 /** What a compressed archive may come to without a closer look, in bytes. */
 const RATIO_FREE = 4 * 1024 ** 3;
@@ -74,7 +73,7 @@ async function openHandle(
       await compressed.close();
       kind = await kindOf(handle);
     }
-    if (kind === "zip") return await ZipFiles.open(handle, where);
+    if (kind === "zip") return await (await import("./zip-files.js")).ZipFiles.open(handle, where);
     if (kind !== undefined)
       throw new OciError("UNSUPPORTED", `${where} is compressed with ${kind}`, {
         hint: kind === "gzip" || kind === "zstd" ? "It is compressed twice." : "Decompress it first.",

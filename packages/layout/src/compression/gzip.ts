@@ -1,8 +1,6 @@
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import { createGunzip } from "node:zlib";
 import type { Abortable, Bytes } from "../content.js";
 import { isOciError, OciError, systemErrorCode } from "../model/errors.js";
+import { through } from "./through.js";
 
 /** Node's default of 16 KiB costs a round trip to the thread pool for each. */
 const CHUNK = 256 * 1024;
@@ -17,30 +15,10 @@ export async function* gunzip(
   options: Abortable = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   try {
-    yield* through(bytes, createGunzip({ chunkSize: CHUNK }), options);
+    yield* through(bytes, process.getBuiltinModule("node:zlib").createGunzip({ chunkSize: CHUNK }), options);
   } catch (error) {
     const code = systemErrorCode(error);
     if (isOciError(error) || code === undefined || !code.startsWith("Z_")) throw error;
     throw new OciError("INVALID", `${what} is not readable gzip: ${(error as Error).message}`, { cause: error });
-  }
-}
-
-/** What a transform makes of the bytes. Fails as the transform does, and with the reason of the signal. */
-export async function* through(
-  bytes: Bytes,
-  transform: NodeJS.ReadWriteStream,
-  { signal }: Abortable,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  const input = Readable.from(bytes, { objectMode: true, highWaterMark: 1 });
-  const fed = pipeline(input, transform, { signal });
-  // The loop below fails with the same error; awaiting it there again is only for one that comes after the last chunk.
-  fed.catch(() => {});
-  try {
-    for await (const chunk of transform) yield chunk as Buffer;
-    await fed;
-  } catch (error) {
-    throw signal?.aborted ? signal.reason : error;
-  } finally {
-    input.destroy();
   }
 }

@@ -1,10 +1,9 @@
 import type { Transform } from "node:stream";
-import * as zlib from "node:zlib";
-import { Decompress } from "fzstd";
+import type { Decompress } from "fzstd";
 import type { Abortable, Bytes } from "../content.js";
 import { isOciError, OciError } from "../model/errors.js";
 import { ByteReader } from "./byte-reader.js";
-import { through } from "./gzip.js";
+import { through } from "./through.js";
 
 const MAGIC = 0xfd2fb528;
 /** The first of sixteen. */
@@ -27,8 +26,9 @@ export async function* unzstd(
   options: Abortable = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   // Not in the types of Node 20.
-  const create = (zlib as { createZstdDecompress?: (options: { chunkSize: number }) => Transform })
-    .createZstdDecompress;
+  const create = (
+    process.getBuiltinModule("node:zlib") as { createZstdDecompress?: (options: { chunkSize: number }) => Transform }
+  ).createZstdDecompress;
   try {
     if (create === undefined) yield* withFzstd(frames(bytes, what, options));
     else {
@@ -114,6 +114,7 @@ async function* withFirst(
 
 async function* withFzstd(parts: AsyncIterable<FramePart>): AsyncGenerator<Uint8Array, void, undefined> {
   let output: Uint8Array[] = [];
+  const { Decompress } = await import("fzstd");
   const begin = (): Decompress =>
     new Decompress((chunk) => {
       if (chunk.byteLength > 0) output.push(chunk);

@@ -56,7 +56,11 @@ export class Bases {
     if (isHere && (await origin.size(blob.digest)) !== undefined)
       return { content: { ...own, origin: source }, readThere: false };
     return {
-      content: { descriptor: blob, open: () => source.fetch(blob, this.#options), origin: source },
+      content: {
+        descriptor: blob,
+        open: () => source.fetch(blob, { ...this.#options, unchecked: true }),
+        origin: source,
+      },
       readThere: true,
     };
   }

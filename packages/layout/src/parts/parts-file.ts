@@ -1,6 +1,6 @@
 import type { ArchiveWriter } from "../archive/archive-writer.js";
 import { blobPath } from "../archive/docker-manifest.js";
-import { TarFile } from "../archive/tar-writer.js";
+import type { TarFile } from "../archive/tar-writer.js";
 import { ByteReader } from "../compression/byte-reader.js";
 import type { Abortable, Bytes, Content } from "../content.js";
 import type { CopyEvent } from "../copy.js";
@@ -91,7 +91,7 @@ export class PartsFile implements ArchiveWriter {
     for (const { descriptor } of this.#blobs.values()) this.#options.onEvent?.({ type: "start", descriptor });
     try {
       for (const [at, content] of list.parts.entries()) {
-        const tar = await TarFile.create(paths[at] as string);
+        const tar = await (await import("../archive/tar-writer.js")).TarFile.create(paths[at] as string);
         this.#parts = [...this.#parts, tar];
         await tar.add(PART_FILE, encodePart({ set: setOf(bytes), number: at + 1 }));
         await tar.add(PART_LIST_FILE, bytes);

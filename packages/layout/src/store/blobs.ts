@@ -1,20 +1,27 @@
 import { randomBytes } from "node:crypto";
 import { type FileHandle, lstat, open, utimes } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { Abortable, Bytes } from "../content.js";
+import type { Abortable, Bytes, FetchOptions } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
-import { type Digest, digestAlgorithm, digestEncoded, Hasher, isVerifiable } from "../model/digest.js";
+import {
+  type Digest,
+  type DigestAlgorithm,
+  digestAlgorithm,
+  digestEncoded,
+  Hasher,
+  isVerifiable,
+} from "../model/digest.js";
 import { isOciError, OciError, systemError, systemErrorCode } from "../model/errors.js";
 import { damaged, verified } from "../model/verified.js";
 import { AllowedRoots } from "./allowed-roots.js";
 import { type Cloned, cloneFile } from "./clone.js";
 import { makeDirectory, openRegularFile, readAtOnce, readChunks, removeFile, replaceFile } from "./files.js";
 import { gzipDigests } from "./gzip-digests.js";
-import { type HashOptions, hashFile } from "./hash-threads.js";
+import { type HashOptions, hashFile, WORTH_A_THREAD } from "./hash-threads.js";
 import { checkArrived, fetchPartially, WORTH_KEEPING } from "./partial-blob.js";
 import { processMark } from "./process.js";
 import { type OpenBlob, VerifiedBlobs } from "./verified-blobs.js";
-import { writeStream } from "./write-stream.js";
+import { type HashedStreamOptions, writeHashed } from "./write-stream.js";
 
 /** After this time, in ms, a blob that a writer counts on is marked as used anew. Far below any sensible grace time of a collection. */
 export const REFRESH_AFTER = 60_000;
@@ -26,6 +33,13 @@ function isContentOf(bytes: Uint8Array, digest: Digest): boolean {
   const hasher = Hasher.for(digest);
   hasher.update(bytes);
   return hasher.digest() === digest;
+}
+
+/** Has another thread hash an open file, and copy it where the options say so. Fails with `MISMATCH` where it is not that blob. */
+async function hashIn({ fd }: FileHandle, path: string, digest: Digest, options: HashOptions): Promise<void> {
+  const { algorithm } = Hasher.for(digest);
+  const found = `${algorithm}:${await hashFile(fd, algorithm, options)}`;
+  if (found !== digest) throw damaged(`${digest} at ${path}`, found);
 }
 
 function wrongSize({ digest, size: declared }: Descriptor, path: string, size: number): OciError {
@@ -126,14 +140,17 @@ export class BlobDirectory {
     return bytes !== undefined && isContentOf(bytes, digest) ? bytes : undefined;
   }
 
-  /** The verified content; from an offset only its length is checked. */
-  async *read(descriptor: Descriptor, from: number, signal?: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  /** The content, verified where it is wanted whole and not `unchecked`; otherwise only its length is checked. */
+  async *read(
+    descriptor: Descriptor,
+    { from = 0, unchecked = false, signal }: FetchOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     const path = await this.#allowed.follow(this.path(descriptor.digest));
     const { handle, size } = await openRegularFile(path);
     try {
       if (size !== descriptor.size) throw wrongSize(descriptor, path, size);
       const chunks = readChunks(handle, from, signal, size);
-      yield* from === 0 ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
+      yield* from === 0 && !unchecked ? verified(chunks, descriptor, `${descriptor.digest} at ${path}`) : chunks;
     } finally {
       // A reader that fails before it asks for the first chunk leaves the file to us.
       await handle.close();
@@ -172,9 +189,9 @@ export class BlobDirectory {
     const { handle, size } = await openRegularFile(path);
     try {
       if (size !== descriptor.size) throw wrongSize(descriptor, path, size);
-      const hasher = Hasher.for(digest);
-      const found = `${hasher.algorithm}:${await hashFile(handle.fd, hasher.algorithm, options)}`;
-      if (found !== digest) throw damaged(`${digest} at ${path}`, found);
+      await hashIn(handle, path, digest, options);
+    } catch (error) {
+      throw systemError(error, `cannot read ${path}`);
     } finally {
       await handle.close();
     }
@@ -205,30 +222,74 @@ export class BlobDirectory {
    * name. False, and nothing stored, where the file is absent, is not that blob, or cannot be cloned.
    */
   async adopt(descriptor: Descriptor, from: string, ways: readonly Cloned[], signal?: AbortSignal): Promise<boolean> {
+    return this.#take(descriptor, async (temporary) => {
+      if ((await cloneFile(from, temporary, ways)) === undefined) return false;
+      const { handle, size } = await openRegularFile(temporary);
+      if (size < WORTH_A_THREAD)
+        for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
+      else
+        try {
+          if (size !== descriptor.size) return false;
+          await hashIn(handle, temporary, descriptor.digest, { signal });
+        } finally {
+          await handle.close();
+        }
+      return true;
+    });
+  }
+
+  /**
+   * Stores a blob that is the file `from`, reading it once: another thread hashes what it copies. False, and nothing stored, where
+   * the file is absent or is not that blob.
+   */
+  async copy(descriptor: Descriptor, from: string, { signal, onBytes }: StoreOptions): Promise<boolean> {
+    return this.#take(descriptor, async (temporary) => {
+      const { handle, size } = await openRegularFile(from);
+      try {
+        if (size !== descriptor.size) return false;
+        const into = await this.#create(temporary);
+        try {
+          await hashIn(handle, from, descriptor.digest, { signal, onBytes, into: into.fd });
+        } finally {
+          await into.close();
+        }
+      } finally {
+        await handle.close();
+      }
+      return true;
+    });
+  }
+
+  /** Stores a blob that `fill` puts into a temporary file, verified. What it says is returned. */
+  async #take(descriptor: Descriptor, fill: (temporary: string) => Promise<boolean>): Promise<boolean> {
     const temporary = this.temporary();
     try {
       await makeDirectory(this.ingest);
-      if ((await cloneFile(from, temporary, ways)) === undefined) return false;
-      const { handle, size } = await openRegularFile(temporary);
-      for await (const _chunk of verified(readChunks(handle, 0, signal, size), descriptor)) signal?.throwIfAborted();
+      if (!(await fill(temporary))) {
+        await removeFile(temporary);
+        return false;
+      }
       await this.place(temporary, descriptor.digest);
       // Renaming one name of a file over another name of it does nothing at all.
       await removeFile(temporary);
       return true;
     } catch (error) {
       await removeFile(temporary).catch(() => {});
-      if (isOciError(error, "MISMATCH") || isOciError(error, "DENIED") || systemErrorCode(error) === "ENOENT")
-        return false;
+      if (isOciError(error, "MISMATCH") || isOciError(error, "DENIED") || isOciError(error, "NOT_FOUND")) return false;
+      if (systemErrorCode(error) === "ENOENT") return false;
       throw systemError(error, `cannot store ${descriptor.digest} in ${this.root}`);
     }
   }
 
   /** Stores a stream whose digest is not known yet. */
-  async write(bytes: Bytes, hasher: Hasher, options: StoreOptions): Promise<{ digest: Digest; size: number }> {
+  async write(
+    bytes: Bytes,
+    algorithm: DigestAlgorithm,
+    options: StoreOptions,
+  ): Promise<{ digest: Digest; size: number }> {
     const temporary = this.temporary();
     try {
-      const size = await this.#fill(temporary, bytes, hasher, Number.MAX_SAFE_INTEGER, options);
-      const digest = hasher.digest();
+      const { size, digest } = await this.#fill(temporary, bytes, algorithm, options);
       await this.place(temporary, digest);
       return { digest, size };
     } catch (error) {
@@ -271,9 +332,9 @@ export class BlobDirectory {
     }
     const temporary = this.temporary();
     try {
-      const hasher = Hasher.for(descriptor.digest);
-      const size = await this.#fill(temporary, open(), hasher, descriptor.size, options);
-      checkArrived(descriptor, size, hasher.digest());
+      const { algorithm } = Hasher.for(descriptor.digest);
+      const { size, digest } = await this.#fill(temporary, open(), algorithm, { ...options, limit: descriptor.size });
+      checkArrived(descriptor, size, digest);
       await this.place(temporary, descriptor.digest);
     } catch (error) {
       await removeFile(temporary).catch(() => {});
@@ -281,10 +342,15 @@ export class BlobDirectory {
     }
   }
 
-  async #fill(path: string, bytes: Bytes, hasher: Hasher, limit: number, options: StoreOptions): Promise<number> {
+  async #fill(
+    path: string,
+    bytes: Bytes,
+    algorithm: DigestAlgorithm,
+    options: HashedStreamOptions,
+  ): Promise<{ digest: Digest; size: number }> {
     const handle = await this.#create(path);
     try {
-      return await writeStream(handle, bytes, hasher, { ...options, limit });
+      return await writeHashed(handle, bytes, algorithm, options);
     } finally {
       await handle.close();
     }

@@ -84,7 +84,7 @@ export class CompressedLayers {
         return await this.#blobs.isGzipOf(descriptor, { diffId, size }, options);
       const hasher = Hasher.for(diffId);
       let length = 0;
-      const blob = this.#blobs.read(descriptor, 0, options.signal);
+      const blob = this.#blobs.read(descriptor, { signal: options.signal });
       for await (const chunk of decompress(blob, descriptor.digest, options)) {
         length += chunk.byteLength;
         if (length > size) return false;

@@ -70,7 +70,7 @@ async function manifestIn(blobs: BlobDirectory, descriptor: Descriptor): Promise
   try {
     const small = descriptor.data === undefined ? blobs.readSmall(descriptor) : undefined;
     if (small !== undefined) return parseManifest(small, descriptor.mediaType, descriptor.digest);
-    const source = { fetch: (one: Descriptor) => blobs.read(one, 0) };
+    const source = { fetch: (one: Descriptor) => blobs.read(one) };
     return (await readManifest(source, descriptor)).manifest;
   } catch (error) {
     if (isOciError(error)) return undefined;

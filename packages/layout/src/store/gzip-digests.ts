@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { Worker } from "node:worker_threads";
 import type { Abortable } from "../content.js";
 
 /** What is in a file of gzip members. Digests are SHA-256 in hexadecimal. */
@@ -47,6 +46,7 @@ export async function gzipDigests(
   { signal }: Abortable = {},
 ): Promise<GzipDigests | undefined> {
   signal?.throwIfAborted();
+  const { Worker } = process.getBuiltinModule("node:worker_threads");
   const worker = new Worker(PROGRAM, { eval: true, execArgv: [], workerData: { file, limit } });
   try {
     const [answer] = (await once(worker, "message", { signal })) as [GzipDigests | undefined];

@@ -1,6 +1,5 @@
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
-import { OciError } from "../model/errors.js";
+import type { Worker } from "node:worker_threads";
 import { CHUNK_SIZE } from "./files.js";
 
 /** The options of {@link hashFile}. */
@@ -8,6 +7,8 @@ export interface HashOptions {
   /** Told the number of bytes as they are hashed. */
   readonly onBytes?: ((count: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** An open and empty file that what is hashed is written to. */
+  readonly into?: number | undefined;
 }
 
 interface Task extends HashOptions {
@@ -19,6 +20,8 @@ interface Task extends HashOptions {
 
 /** More gain nothing: by then the disk or the memory is the limit. */
 const THREADS = Math.min(4, availableParallelism());
+/** A file of fewer bytes is hashed sooner than another thread is told of it. */
+export const WORTH_A_THREAD = 4 * CHUNK_SIZE;
 /** After this time without work a thread ends, in ms. */
 const IDLE = 1_000;
 
@@ -26,14 +29,16 @@ const IDLE = 1_000;
 const PROGRAM = `
 const { parentPort } = require("node:worker_threads");
 const { createHash } = require("node:crypto");
-const { readSync } = require("node:fs");
+const { readSync, writeSync } = require("node:fs");
 const buffer = Buffer.allocUnsafeSlow(${CHUNK_SIZE});
-parentPort.on("message", ({ file, algorithm, stop }) => {
+parentPort.on("message", ({ file, algorithm, into, stop }) => {
   try {
     const hash = createHash(algorithm);
     for (let at = 0, told = 0; ; ) {
       const count = Atomics.load(stop, 0) === 1 ? 0 : readSync(file, buffer, 0, buffer.length, at);
       hash.update(buffer.subarray(0, count));
+      for (let done = 0; into !== undefined && done < count; )
+        done += writeSync(into, buffer, done, count - done, at + done);
       at += count;
       if (at - told >= 16 * buffer.length || count === 0) {
         parentPort.postMessage({ count: at - told });
@@ -43,7 +48,7 @@ parentPort.on("message", ({ file, algorithm, stop }) => {
     }
     parentPort.postMessage({ hash: hash.digest("hex") });
   } catch (error) {
-    parentPort.postMessage({ error: String(error && error.message) });
+    parentPort.postMessage({ error: { code: error.code, message: error.message } });
   }
 });`;
 
@@ -51,7 +56,10 @@ const queue: Task[] = [];
 const idle = new Set<Worker>();
 let threads = 0;
 
-/** The hash of an open file in hexadecimal, taken by another thread, so that several are hashed at once. */
+/**
+ * The hash of an open file in hexadecimal, taken by another thread, so that several are hashed at once. Fails as a system call does
+ * where a file cannot be read or written, and with the signal's reason.
+ */
 export function hashFile(file: number, algorithm: string, options: HashOptions): Promise<string> {
   return new Promise((resolve, reject) => {
     queue.push({ ...options, file, algorithm, resolve, reject });
@@ -62,6 +70,7 @@ export function hashFile(file: number, algorithm: string, options: HashOptions):
 
 function start(): Worker {
   threads++;
+  const { Worker } = process.getBuiltinModule("node:worker_threads");
   const worker = new Worker(PROGRAM, { eval: true, execArgv: [], stdout: false });
   // It keeps nobody from ending who does not wait for a hash.
   worker.unref();
@@ -99,7 +108,7 @@ function run(worker: Worker, task: Task): Promise<void> {
       task.signal?.removeEventListener("abort", giveUp);
       settle();
     };
-    const listen = (answer: { count?: number; hash?: string; error?: string }): void => {
+    const listen = (answer: { count?: number; hash?: string; error?: { code?: string; message: string } }): void => {
       if (answer.count !== undefined) {
         task.onBytes?.(answer.count);
         return;
@@ -107,7 +116,7 @@ function run(worker: Worker, task: Task): Promise<void> {
       end(() => {
         if (task.signal?.aborted) task.reject(task.signal.reason);
         else if (answer.hash === undefined)
-          task.reject(new OciError("REGISTRY", `cannot read a blob: ${answer.error}`));
+          task.reject(Object.assign(new Error(answer.error?.message), { code: answer.error?.code }));
         else task.resolve(answer.hash);
         resolve();
       });
@@ -121,6 +130,6 @@ function run(worker: Worker, task: Task): Promise<void> {
     worker.on("error", fail);
     task.signal?.addEventListener("abort", giveUp);
     if (task.signal?.aborted) giveUp();
-    worker.postMessage({ file: task.file, algorithm: task.algorithm, stop });
+    worker.postMessage({ file: task.file, algorithm: task.algorithm, into: task.into, stop });
   });
 }

@@ -83,7 +83,7 @@ export class IndexFile {
         const same = cached !== undefined && Buffer.compare(cached.bytes, bytes) === 0;
         const index = same
           ? cached.index
-          : await readIndex(bytes, this.path, { fetch: (one) => this.#blobs.read(one, 0) });
+          : await readIndex(bytes, this.path, { fetch: (one) => this.#blobs.read(one) });
         this.#cached = { stamp, bytes, index };
         return this.#cached;
       } catch (error) {

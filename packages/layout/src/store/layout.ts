@@ -5,7 +5,7 @@ import { readDeltaFile, writeDeltaFile } from "../delta/delta-file.js";
 import type { ReceiptRoot } from "../delta/receipt.js";
 import type { SizedDigest } from "../delta/sized-digest.js";
 import type { Descriptor } from "../model/descriptor.js";
-import { type Digest, Hasher, isVerifiable } from "../model/digest.js";
+import { type Digest, isVerifiable } from "../model/digest.js";
 import { isOciError, OciError, systemError } from "../model/errors.js";
 import { parseJson } from "../model/json.js";
 import { AllowedRoots } from "./allowed-roots.js";
@@ -16,6 +16,7 @@ import { CompressedLayers } from "./compressed-layers.js";
 import { DirectoryIndex } from "./directory-index.js";
 import { fileStampAtOnce } from "./file-stamp.js";
 import { CHUNK_SIZE, makeDirectory, readSmallFile } from "./files.js";
+import { WORTH_A_THREAD } from "./hash-threads.js";
 import type { UpdateOptions } from "./index-file.js";
 import { type LayoutIndex, MAXIMUM_INDEX_SIZE } from "./index-json.js";
 import type { CheckOptions } from "./indexed-source.js";
@@ -27,9 +28,6 @@ import { checkOwnDirectories, namesOfFiles } from "./own-directories.js";
 import { SHARED, type SharedBlobs, sharedBlobs } from "./shared-blobs.js";
 import { removeBlob, restoreTaken, type SweepOptions, type SweepReport, sweep } from "./sweep.js";
 import type { OpenBlob } from "./verified-blobs.js";
-
-/** A blob of fewer bytes is checked sooner than another thread is told of it. */
-const WORTH_A_THREAD = 4 * CHUNK_SIZE;
 
 /** The options of {@link Layout.open} and {@link Layout.create}. */
 export interface LayoutOptions {
@@ -267,7 +265,7 @@ export class Layout extends IndexedTarget {
       return;
     }
     try {
-      yield* this.#blobs.read(descriptor, options.from ?? 0, options.signal);
+      yield* this.#blobs.read(descriptor, options);
     } catch (error) {
       if (isOciError(error, "NOT_FOUND")) {
         throw new OciError("NOT_FOUND", `${this.name} has no blob ${descriptor.digest}`, { cause: error });
@@ -296,7 +294,7 @@ export class Layout extends IndexedTarget {
 
   async write(bytes: Bytes, mediaType: string, options: WriteOptions = {}): Promise<Descriptor> {
     options.signal?.throwIfAborted();
-    const { digest, size } = await this.#blobs.write(bytes, new Hasher(options.algorithm), options);
+    const { digest, size } = await this.#blobs.write(bytes, options.algorithm ?? "sha256", options);
     const descriptor = { mediaType, digest, size };
     // What was written is there already where the shared blobs have it; then one of the two is enough.
     if (this.#shared !== undefined && !(await this.#takeShared(descriptor, options))) await this.#share(digest);
@@ -345,7 +343,7 @@ export class Layout extends IndexedTarget {
     const { descriptor } = content;
     if (await this.#takeShared(descriptor, options)) return "linked";
     const presence = (await this.#takeFrom(content.origin, descriptor, options)) ? "linked" : "written";
-    if (presence === "written") {
+    if (presence === "written" && !(await this.#copyFrom(content.origin, descriptor, options))) {
       const openFrom = content.openFrom?.bind(content);
       await this.#blobs.store(descriptor, () => content.open(), { ...options, openFrom });
     }
@@ -363,6 +361,12 @@ export class Layout extends IndexedTarget {
     // For a few blocks it is not worth asking the file system whether it can share them.
     if (this.#fromLayouts.length === 1 && descriptor.size < CHUNK_SIZE) return false;
     return this.#blobs.adopt(descriptor, origin.blobPath(descriptor.digest), this.#fromLayouts, signal);
+  }
+
+  async #copyFrom(origin: Source | undefined, descriptor: Descriptor, options: PushOptions): Promise<boolean> {
+    if (!(origin instanceof Layout) || origin === this || !isVerifiable(descriptor.digest)) return false;
+    if (descriptor.size < WORTH_A_THREAD) return false;
+    return this.#blobs.copy(descriptor, origin.blobPath(descriptor.digest), options);
   }
 
   async #share(digest: Digest): Promise<void> {

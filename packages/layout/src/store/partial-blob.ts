@@ -6,9 +6,9 @@ import type { Bytes } from "../content.js";
 import type { Descriptor } from "../model/descriptor.js";
 import { type Digest, digestAlgorithm, digestEncoded, Hasher } from "../model/digest.js";
 import { isOciError, OciError, systemErrorCode } from "../model/errors.js";
-import { CHUNK_SIZE, makeDirectory, readChunks, removeFile } from "./files.js";
+import { CHUNK_SIZE, makeDirectory, removeFile } from "./files.js";
 import { isRunningByMark, processMark } from "./process.js";
-import { type WriteStreamOptions, writeStream } from "./write-stream.js";
+import { type HashedStreamOptions, writeHashed } from "./write-stream.js";
 
 /** Content smaller than this, in bytes, is fetched again rather than kept in part. */
 export const WORTH_KEEPING = CHUNK_SIZE;
@@ -42,7 +42,7 @@ export interface ResumableContent {
 export async function fetchPartially(
   ingest: string,
   content: ResumableContent,
-  options: Pick<WriteStreamOptions, "signal" | "onBytes">,
+  options: Pick<HashedStreamOptions, "signal" | "onBytes">,
 ): Promise<string> {
   await makeDirectory(ingest);
   const name = `partial.${digestAlgorithm(content.descriptor.digest)}-${digestEncoded(content.descriptor.digest)}`;
@@ -103,42 +103,24 @@ export function isAbandoned(name: string, written: number): boolean {
 async function fill(
   path: string,
   { descriptor, open: openContent }: ResumableContent,
-  options: Pick<WriteStreamOptions, "signal" | "onBytes">,
+  options: Pick<HashedStreamOptions, "signal" | "onBytes">,
 ): Promise<void> {
   const handle = await open(path, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o666);
   try {
-    const hasher = Hasher.for(descriptor.digest);
-    const from = await hashed(path, hasher, descriptor, options.signal);
-    const size =
-      from === descriptor.size
-        ? from
-        : await writeStream(handle, openContent(from), hasher, {
-            ...options,
-            from,
-            limit: descriptor.size,
-            chunkSize: WRITTEN_AT_ONCE,
-          });
-    checkArrived(descriptor, size, hasher.digest());
+    const { algorithm } = Hasher.for(descriptor.digest);
+    const from = (await handle.stat()).size;
+    if (from > descriptor.size) throw new OciError("MISMATCH", `what was kept of ${descriptor.digest} is too large`);
+    const rest = from === descriptor.size ? [] : openContent(from);
+    const { size, digest } = await writeHashed(handle, rest, algorithm, {
+      ...options,
+      from,
+      limit: descriptor.size,
+      chunkSize: WRITTEN_AT_ONCE,
+    });
+    checkArrived(descriptor, size, digest);
   } finally {
     await handle.close();
   }
-}
-
-/** Feeds the hasher what the file has, and returns how much that is. */
-async function hashed(
-  path: string,
-  hasher: Hasher,
-  descriptor: Descriptor,
-  signal: AbortSignal | undefined,
-): Promise<number> {
-  let size = 0;
-  const reader = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0));
-  for await (const chunk of readChunks(reader, 0, signal)) {
-    hasher.update(chunk);
-    size += chunk.byteLength;
-    if (size > descriptor.size) throw new OciError("MISMATCH", `what was kept of ${descriptor.digest} is too large`);
-  }
-  return size;
 }
 
 /** Fails with `MISMATCH` unless what arrived is what the descriptor says. */

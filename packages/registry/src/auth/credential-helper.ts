@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { isJsonObject, OciError, parseJson } from "@stowage/layout";
 import type { Credentials } from "./credentials.js";
 
@@ -93,7 +92,7 @@ function run(
   options: HelperOptions,
 ): Promise<{ status: number; output: Buffer }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, [verb], {
+    const child = process.getBuiltinModule("node:child_process").spawn(program, [verb], {
       env: options.environment as NodeJS.ProcessEnv,
       stdio: ["pipe", "pipe", "ignore"],
       timeout: options.timeout ?? TIME_OUT,

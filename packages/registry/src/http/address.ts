@@ -1,5 +1,4 @@
-import { lookup } from "node:dns/promises";
-import { BlockList, isIP } from "node:net";
+import type { BlockList } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OciError } from "@stowage/layout";
 
@@ -38,17 +37,25 @@ const RANGES: readonly (readonly [
   ],
 ]; // prettier-ignore
 
-const LISTS: readonly (readonly [Exclude<Reach, "public">, BlockList])[] = RANGES.map(([reach, ranges]) => {
-  const list = new BlockList();
-  for (const [network, prefix, family] of ranges) list.addSubnet(network, prefix, family);
-  return [reach, list];
-});
+/** Node's network takes longer to load than a command that reaches no registry takes to run. */
+const net = (): typeof import("node:net") => process.getBuiltinModule("node:net");
+
+let lists: readonly (readonly [Exclude<Reach, "public">, BlockList])[] | undefined;
+
+function listsOfRanges(): NonNullable<typeof lists> {
+  lists ??= RANGES.map(([reach, ranges]) => {
+    const list = new (net().BlockList)();
+    for (const [network, prefix, family] of ranges) list.addSubnet(network, prefix, family);
+    return [reach, list];
+  });
+  return lists;
+}
 
 /** Where an IP address leads. An IPv4 address written as IPv6 counts as what it is. */
 export function reachOfAddress(address: string): Reach {
   const plain = address.replace(/%.*$/, "");
-  const family = isIP(plain) === 6 ? "ipv6" : "ipv4";
-  return LISTS.find(([, list]) => list.check(plain, family))?.[0] ?? "public";
+  const family = net().isIP(plain) === 6 ? "ipv6" : "ipv4";
+  return listsOfRanges().find(([, list]) => list.check(plain, family))?.[0] ?? "public";
 }
 
 /** The host of a URL without the brackets of an IPv6 address. */
@@ -59,7 +66,7 @@ function bareHost(url: URL): string {
 /** True if the host of `url` is this machine by its name or address alone; nothing is looked up. */
 export function isLoopback(url: URL): boolean {
   const host = bareHost(url).replace(/\.$/, "");
-  if (isIP(host) !== 0) return reachOfAddress(host) === "loopback";
+  if (net().isIP(host) !== 0) return reachOfAddress(host) === "loopback";
   return host === "localhost" || host.endsWith(".localhost");
 }
 
@@ -67,7 +74,7 @@ export function isLoopback(url: URL): boolean {
 export function plainReach(url: URL): Reach | undefined {
   if (isLoopback(url)) return "loopback";
   const host = bareHost(url);
-  return isIP(host) === 0 ? undefined : reachOfAddress(host);
+  return net().isIP(host) === 0 ? undefined : reachOfAddress(host);
 }
 
 /** A name server that takes longer does not know the name, in ms. */
@@ -81,7 +88,10 @@ export async function reachOf(url: URL): Promise<Reach> {
   try {
     const late = sleep(LOOKUP_PATIENCE, [], { signal: given.signal, ref: false });
     late.catch(() => {});
-    const addresses = await Promise.race([lookup(bareHost(url), { all: true }), late]);
+    const addresses = await Promise.race([
+      process.getBuiltinModule("node:dns/promises").lookup(bareHost(url), { all: true }),
+      late,
+    ]);
     const reaches = addresses.map(({ address }) => reachOfAddress(address));
     return RANGES.map(([reach]) => reach).find((reach) => reaches.includes(reach)) ?? "public";
   } catch {

@@ -1,9 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import * as tls from "node:tls";
 import { OciError, systemError, systemErrorCode } from "@stowage/layout";
 import type { Environment } from "./proxy.js";
+
+/** It takes longer to load than a command that reaches no registry takes to run. */
+const tls = (): typeof import("node:tls") => process.getBuiltinModule("node:tls");
 
 /** A certificate that a client shows, with its key; both PEM. */
 export interface ClientCertificate {
@@ -59,7 +61,7 @@ function directoriesFor(url: URL, directories: readonly string[]): string[] {
 export function readClientCertificate(certFile: string, keyFile: string): ClientCertificate {
   const pair = { cert: readText(certFile), key: readText(keyFile) };
   try {
-    tls.createSecureContext(pair);
+    tls().createSecureContext(pair);
   } catch (cause) {
     throw new OciError("INVALID", `${certFile} and ${keyFile} are no client certificate with its key`, {
       hint: "Both are PEM files; the key has no passphrase.",
@@ -75,7 +77,7 @@ export function readAuthority(path: string): string {
   try {
     if (!/-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/.test(text))
       throw new TypeError("there is no BEGIN CERTIFICATE in it");
-    tls.createSecureContext({ ca: text });
+    tls().createSecureContext({ ca: text });
   } catch (cause) {
     throw new OciError("INVALID", `${path} holds no certificates in PEM form`, { cause });
   }
@@ -85,10 +87,10 @@ export function readAuthority(path: string): string {
 /** The authorities that Node trusts where it is not told otherwise, `NODE_EXTRA_CA_CERTS` among them. */
 export function usualAuthorities(environment: Environment): readonly string[] {
   // Node 20 has no such function, and forgets the extra ones as soon as others are named.
-  const { getCACertificates } = tls as { getCACertificates?: (kind: "default") => string[] };
+  const { getCACertificates } = tls() as { getCACertificates?: (kind: "default") => string[] };
   if (getCACertificates !== undefined) return getCACertificates("default");
   const extra = environment.NODE_EXTRA_CA_CERTS;
-  return extra && existsSync(extra) ? [...tls.rootCertificates, readAuthority(extra)] : tls.rootCertificates;
+  return extra && existsSync(extra) ? [...tls().rootCertificates, readAuthority(extra)] : tls().rootCertificates;
 }
 
 function clientCertificateIn(directory: string, files: readonly string[]): ClientCertificate | undefined {

@@ -1,4 +1,4 @@
-import { type LookupAddress, lookup } from "node:dns";
+import type { LookupAddress } from "node:dns";
 import type { LookupFunction, Socket } from "node:net";
 import { mayLead, plainReach, type Reach, reachOf, reachOfAddress } from "./address.js";
 
@@ -24,8 +24,9 @@ export class Guard {
   readonly #lookUp: LookupFunction;
 
   /** `lookUp` finds the addresses of a name; the default asks the system. */
-  constructor(lookUp: LookupFunction = lookup) {
-    this.#lookUp = lookUp;
+  constructor(lookUp?: LookupFunction) {
+    // Loaded with the first name: that takes longer than a command that reaches no registry.
+    this.#lookUp = lookUp ?? ((...call) => process.getBuiltinModule("node:dns").lookup(...call));
   }
 
   /** Where an origin is: as it was connected to, or else as its name is looked up. */

@@ -1,6 +1,8 @@
-import { BlockList, isIP } from "node:net";
 import { OciError } from "@stowage/layout";
 import { isLoopback } from "./address.js";
+
+/** Node's network takes longer to load than a command that reaches no registry takes to run. */
+const net = (): typeof import("node:net") => process.getBuiltinModule("node:net");
 
 /** The environment variables of a process. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -34,16 +36,17 @@ function matches(entry: string, host: string, port: string): boolean {
   if (entry === "*") return true;
   const range = /^([0-9a-f.:]+)\/(\d{1,3})$/.exec(entry);
   if (range !== null) return isInRange(host, range[1] as string, Number(range[2]));
-  const [, name = "", wantedPort] = /^\[?(.*?)\]?(?::(\d+))?$/.exec(isIP(entry) === 6 ? `[${entry}]` : entry) ?? [];
+  const [, name = "", wantedPort] =
+    /^\[?(.*?)\]?(?::(\d+))?$/.exec(net().isIP(entry) === 6 ? `[${entry}]` : entry) ?? [];
   if (wantedPort !== undefined && wantedPort !== port) return false;
   const bare = name.replace(/^\*?\./, "");
   return host === bare || host.endsWith(`.${bare}`);
 }
 
 function isInRange(host: string, network: string, prefix: number): boolean {
-  const family = isIP(network);
-  if (family === 0 || isIP(host) !== family || prefix > (family === 6 ? 128 : 32)) return false;
-  const list = new BlockList();
+  const family = net().isIP(network);
+  if (family === 0 || net().isIP(host) !== family || prefix > (family === 6 ? 128 : 32)) return false;
+  const list = new (net().BlockList)();
   list.addSubnet(network, prefix, family === 6 ? "ipv6" : "ipv4");
   return list.check(host, family === 6 ? "ipv6" : "ipv4");
 }
