@@ -76,15 +76,26 @@ class Client {
   }
 }
 
-/** What `work` takes with all clients at once: `{ ms, memory }`, of the server the largest resident set in MB. */
+/** What `work` takes with all clients at once: `{ ms, cpu, memory }`; of the server its processor time in ms, and its largest resident set in MB. */
 async function measured({ host, pid }, work) {
   const clients = Array.from({ length: CLIENTS }, () => new Client(host));
+  const before = processorTimeOf(pid);
   const start = performance.now();
   try {
     await Promise.all(clients.map((client, at) => work(client, at)));
-    return { ms: performance.now() - start, memory: memoryOf(pid) };
+    return { ms: performance.now() - start, cpu: processorTimeOf(pid) - before, memory: memoryOf(pid) };
   } finally {
     for (const client of clients) client.end();
+  }
+}
+
+/** In ms, where the system tells: it counts in hundredths of a second. proc_pid_stat(5), `utime` and `stime`. */
+function processorTimeOf(pid) {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) * 10;
+  } catch {
+    return Number.NaN;
   }
 }
 

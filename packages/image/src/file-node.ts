@@ -122,12 +122,12 @@ function readSmall(path: string, size: number): readonly [Uint8Array] {
     const file = openSync(path, FLAGS);
     try {
       let length = 0;
-      // One byte more than expected, so that a file that grew is seen.
-      while (length <= size) {
-        const count = readSync(file, spare, length, size + 1 - length, null);
-        if (count === 0) break;
+      // One byte more than expected, so that a file that grew is seen. Where that byte did not come, the file ends here.
+      let count: number;
+      do {
+        count = readSync(file, spare, length, size + 1 - length, null);
         length += count;
-      }
+      } while (count !== 0 && length < size);
       return [spare.subarray(0, length)];
     } finally {
       closeSync(file);

@@ -7,7 +7,7 @@ export interface Answer {
    * Bytes that are there already, or a stream. The length of the former is sent without being asked; that of a stream is
    * sent where the headers say it. HEAD leaves the body out.
    */
-  readonly body?: Uint8Array | AsyncIterable<Uint8Array>;
+  readonly body?: Uint8Array | AsyncIterable<Uint8Array> | undefined;
 }
 
 /** An answer whose body is JSON. */

@@ -18,11 +18,14 @@ export class Exchange {
   readonly method: string;
   /** The path as it was sent, without the query. */
   readonly path: string;
+  /** When it came, in ms since 1970, and from which address. */
+  readonly began = Date.now();
+  readonly client: string;
   readonly #queryText: string;
   #query: URLSearchParams | undefined;
   #abort: AbortController | undefined;
   #left = false;
-  #transform: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array> = (body) => body;
+  #transform: ((body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>) | undefined;
   /** Bytes of the body that have arrived so far. */
   received = 0;
   /** Bytes of the body of the answer that were handed to the connection so far. */
@@ -35,14 +38,17 @@ export class Exchange {
     this.request = request;
     this.response = response;
     this.method = request.method ?? "GET";
+    this.client = request.socket.remoteAddress ?? "";
     const url = request.url ?? "/";
     const mark = url.indexOf("?");
     this.path = mark < 0 ? url : url.slice(0, mark);
     this.#queryText = mark < 0 ? "" : url.slice(mark + 1);
-    response.once("close", () => {
-      this.#left = !response.writableFinished;
-      if (this.#left) this.#abort?.abort(new Error("the client has gone"));
-    });
+  }
+
+  /** To be called once when the answer is through, or the connection has broken before it was. */
+  end(): void {
+    this.#left = !this.response.writableFinished;
+    if (this.#left) this.#abort?.abort(new Error("the client has gone"));
   }
 
   get query(): URLSearchParams {
@@ -90,13 +96,13 @@ export class Exchange {
 
   /** The bytes of the request, once. Leaving early does not break the connection. */
   body(): AsyncIterable<Uint8Array> {
-    return this.#transform(this.#body());
+    return this.#transform === undefined ? this.#body() : this.#transform(this.#body());
   }
 
   /** Has {@link body} yield what `transform` makes of the bytes it would have yielded. */
   changeBody(transform: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>): void {
     const before = this.#transform;
-    this.#transform = (body) => transform(before(body));
+    this.#transform = (body) => transform(before === undefined ? body : before(body));
   }
 
   async *#body(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -128,8 +134,8 @@ export class Exchange {
       return this.#stream(status, headers, body);
     const bytes = body instanceof Uint8Array ? body : undefined;
     const known = status === 204 || (body !== undefined && bytes === undefined);
-    const length = known || namesLength(headers) ? {} : { "Content-Length": bytes?.byteLength ?? 0 };
-    this.response.writeHead(status, { ...length, ...headers });
+    const length = { "Content-Length": bytes?.byteLength ?? 0 };
+    this.response.writeHead(status, known || namesLength(headers) ? headers : Object.assign(length, headers));
     if (this.method === "HEAD" || bytes === undefined) return void this.response.end();
     this.sent += bytes.byteLength;
     // As text of one byte for each character a small body goes out in one piece with the headers, which is quicker.
@@ -212,7 +218,8 @@ export class Exchange {
 }
 
 function namesLength(headers: Answer["headers"]): boolean {
-  return Object.keys(headers).some((name) => /^(content-length|transfer-encoding)$/i.test(name));
+  for (const name in headers) if (/^(?:content-length|transfer-encoding)$/i.test(name)) return true;
+  return false;
 }
 
 /** The digest in a path or query, or a refusal with 400. Content under it can be verified here. */

@@ -14,8 +14,10 @@ export interface FoundManifest {
 
 interface Known {
   readonly descriptor: Descriptor;
+  /** Looks how the files are. */
+  readonly stamp: () => string | undefined;
   /** The manifest, and how the files were while it was looked up; undefined where only its digest was told so far. */
-  readonly kept?: { readonly bytes: Uint8Array; readonly stamp: string };
+  readonly kept?: { readonly found: FoundManifest; readonly stamp: string };
 }
 
 /** The manifests of one repository that were asked for lately. */
@@ -28,8 +30,8 @@ class KnownManifests {
   }
 
   set(reference: string, known: Known): void {
-    this.#size -= this.#known.get(reference)?.kept?.bytes.byteLength ?? 0;
-    this.#size += known.kept?.bytes.byteLength ?? 0;
+    this.#size -= this.#known.get(reference)?.kept?.found.bytes.byteLength ?? 0;
+    this.#size += known.kept?.found.bytes.byteLength ?? 0;
     this.#known.set(reference, known);
     // With so few it matters little which of them go.
     if (this.#size <= KEPT && this.#known.size <= COUNT) return;
@@ -39,6 +41,12 @@ class KnownManifests {
 }
 
 const all = new WeakMap<Repository, KnownManifests>();
+
+function manifestsOf(repository: Repository): KnownManifests {
+  const known = all.get(repository) ?? new KnownManifests();
+  if (!all.has(repository)) all.set(repository, known);
+  return known;
+}
 
 /**
  * What `find` finds under the reference, or what it found there as long as nothing in the files has changed since. That is
@@ -51,17 +59,15 @@ export async function knownManifest(
 ): Promise<FoundManifest | undefined> {
   const { stampOf } = repository;
   if (stampOf === undefined) return find();
-  const manifests = all.get(repository) ?? new KnownManifests();
-  all.set(repository, manifests);
+  const manifests = manifestsOf(repository);
   const known = manifests.get(reference);
-  const before = known && stampOf(known.descriptor.digest);
-  if (known?.kept !== undefined && known.kept.stamp === before)
-    return { descriptor: known.descriptor, bytes: known.kept.bytes };
+  const before = known?.stamp();
+  if (known?.kept !== undefined && known.kept.stamp === before) return known.kept.found;
   const found = await find();
   if (found === undefined || found.bytes.byteLength > LARGEST) return found;
-  const { descriptor, bytes } = found;
-  const same = before !== undefined && known?.descriptor.digest === descriptor.digest;
-  const kept = same && stampOf(descriptor.digest) === before ? { kept: { bytes, stamp: before } } : {};
-  manifests.set(reference, { descriptor, ...kept });
+  const { descriptor } = found;
+  const stamp = known?.descriptor.digest === descriptor.digest ? known.stamp : stampOf(descriptor.digest);
+  const unchanged = before !== undefined && stamp === known?.stamp && stamp() === before;
+  manifests.set(reference, { descriptor, stamp, ...(unchanged ? { kept: { found, stamp: before } } : {}) });
   return found;
 }

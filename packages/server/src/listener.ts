@@ -22,6 +22,8 @@ export interface ListenerOptions {
   readonly tls?: Tls | undefined;
   /** Told of each request when it comes. */
   readonly onRequest?: (exchange: Exchange) => void;
+  /** Told of each request when its answer is through, or its connection has broken. */
+  readonly onEnd?: (exchange: Exchange) => void;
   /** Answers a request, or fails with {@link ConnectionCut}. */
   readonly answer: (exchange: Exchange) => Promise<Answer>;
   /** Told of what failed while an answer was on its way. */
@@ -75,8 +77,11 @@ export async function openListener(options: ListenerOptions): Promise<Listener> 
     running.add(exchange);
     options.onRequest?.(exchange);
     if (closing !== undefined) response.shouldKeepAlive = false;
-    response.once("close", () => {
+    // The only listener of its own that a request gets: they are not cheap.
+    response.on("close", () => {
+      exchange.end();
       running.delete(exchange);
+      options.onEnd?.(exchange);
       // After its answer a connection would stay open for the next request.
       if (closing !== undefined) server.closeIdleConnections();
     });

@@ -28,26 +28,25 @@ export class Metrics {
   #sent = 0;
   #running = 0;
 
-  /** Counts the request, and tells of it once it has come to its end. */
-  follow(exchange: Exchange, onRequest: ((record: RequestRecord) => void) | undefined): void {
-    const began = Date.now();
-    const { request, response, method, path } = exchange;
-    const client = request.socket.remoteAddress ?? "";
+  /** A request has come. */
+  begin(): void {
     this.#running++;
-    response.once("close", () => {
-      this.#running--;
-      const { statusCode: status, writableFinished: complete } = response;
-      const { received, sent } = exchange;
-      // A method that nobody has heard of must not make a counter of its own.
-      const known = /^(GET|HEAD|POST|PUT|PATCH|DELETE)$/.test(method) ? method : "other";
-      const key = `method="${known}",status="${status}"`;
-      this.#requests.set(key, (this.#requests.get(key) ?? 0) + 1);
-      this.#received += received;
-      this.#sent += sent;
-      if (onRequest === undefined) return;
-      const time = new Date(began).toISOString();
-      onRequest({ time, client, method, path, status, received, sent, duration: Date.now() - began, complete });
-    });
+  }
+
+  /** Counts a request that has come to its end, and tells of it. */
+  end(exchange: Exchange, onRequest: ((record: RequestRecord) => void) | undefined): void {
+    this.#running--;
+    const { method, path, client, began, received, sent } = exchange;
+    const { statusCode: status, writableFinished: complete } = exchange.response;
+    // A method that nobody has heard of must not make a counter of its own.
+    const known = /^(GET|HEAD|POST|PUT|PATCH|DELETE)$/.test(method) ? method : "other";
+    const key = `method="${known}",status="${status}"`;
+    this.#requests.set(key, (this.#requests.get(key) ?? 0) + 1);
+    this.#received += received;
+    this.#sent += sent;
+    if (onRequest === undefined) return;
+    const time = new Date(began).toISOString();
+    onRequest({ time, client, method, path, status, received, sent, duration: Date.now() - began, complete });
   }
 
   /** In the text format of Prometheus, version 0.0.4. */
@@ -78,12 +77,15 @@ export class Metrics {
 
 /** Answers `/healthz` and `/metrics`, which are no part of the specification. */
 export function observed(metrics: Metrics, uploads: () => number, closing: AbortSignal): Layer {
-  return async (exchange, next) => {
-    if (exchange.method !== "GET" && exchange.method !== "HEAD") return next();
-    if (exchange.path === "/healthz")
-      return jsonAnswer(closing.aborted ? 503 : 200, { status: closing.aborted ? "closing" : "ok" });
-    if (exchange.path !== "/metrics") return next();
+  const health = (): Answer => jsonAnswer(closing.aborted ? 503 : 200, { status: closing.aborted ? "closing" : "ok" });
+  const numbers = (): Answer => {
     const headers = { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" };
-    return { status: 200, headers, body: Buffer.from(metrics.text(uploads())) } satisfies Answer;
+    return { status: 200, headers, body: Buffer.from(metrics.text(uploads())) };
+  };
+  // Nothing here is waited for: it stands in the way of every request.
+  return (exchange, next) => {
+    const own = exchange.path === "/healthz" ? health : exchange.path === "/metrics" ? numbers : undefined;
+    if (own === undefined || (exchange.method !== "GET" && exchange.method !== "HEAD")) return next();
+    return Promise.resolve(own());
   };
 }

@@ -84,7 +84,7 @@ function routeOf(path: string): { readonly route: Route; readonly place: Place }
 const READING: ReadonlySet<string> = new Set(["GET", "HEAD"]);
 
 /** Answers a request, or fails with what it is to be refused with. */
-export async function answer(exchange: Exchange, registry: Registry): Promise<Answer> {
+export function answer(exchange: Exchange, registry: Registry): Promise<Answer> | Answer {
   const found = routeOf(exchange.path);
   if (found === undefined) throw new Refusal(404, "UNSUPPORTED", "there is nothing at this path");
   const { methods } = found.route;

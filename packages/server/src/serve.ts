@@ -79,8 +79,9 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     port: number,
     answer: (exchange: Exchange) => Promise<Answer>,
   ): Promise<Listener> => {
-    const onRequest = (exchange: Exchange): void => metrics.follow(exchange, options.onRequest);
-    const listener = await openListener({ host, port, limits, tls: options.tls, answer, onError, onRequest });
+    const onRequest = (): void => metrics.begin();
+    const onEnd = (exchange: Exchange): void => metrics.end(exchange, options.onRequest);
+    const listener = await openListener({ host, port, limits, tls: options.tls, answer, onError, onRequest, onEnd });
     listeners.push(listener);
     return listener;
   };
@@ -120,7 +121,6 @@ async function refusing(
   registry: Registry,
   onError: (error: unknown, exchange: Exchange) => void,
 ): Promise<Answer> {
-  const always = { "Docker-Distribution-Api-Version": "registry/2.0", "X-Content-Type-Options": "nosniff" };
   let answered: Answer;
   try {
     if (isPagePath(exchange.path, exchange.header("accept"))) answered = await answerPage(exchange, registry, onError);
@@ -130,7 +130,10 @@ async function refusing(
     if (refusal.status >= 500 && !exchange.gone && !(error instanceof ConnectionCut)) onError(error, exchange);
     answered = refusalAnswer(refusal);
   }
-  return { ...answered, headers: { ...always, ...answered.headers } };
+  const { status, headers, body } = answered;
+  const always = { "Docker-Distribution-Api-Version": "registry/2.0", "X-Content-Type-Options": "nosniff" };
+  // Spreading two objects into one takes ten times as long.
+  return { status, headers: Object.assign(always, headers), body };
 }
 
 /** A loopback address goes by its name: a client that compares hosts sees another one. */

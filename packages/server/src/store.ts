@@ -6,8 +6,8 @@ export interface Repository extends Target {
   readonly origin?: Source;
   /** The size in bytes of the content with this digest, or undefined where it is not there. */
   size(digest: Digest): Promise<number | undefined>;
-  /** What changes whenever what references stand for does, or the manifest with this digest; undefined where that cannot be told. */
-  readonly stampOf?: ((digest: Digest) => string | undefined) | undefined;
+  /** Tells what changes whenever what references stand for does, or the manifest with this digest; undefined where that cannot be told. */
+  readonly stampOf?: ((digest: Digest) => () => string | undefined) | undefined;
   /** Opens a blob in a file. Missing where blobs do not lie in files, or have to be fetched first. */
   readonly openBlob?: ((descriptor: Descriptor) => Promise<OpenBlob>) | undefined;
   /** The blobs that arrive in parts. */

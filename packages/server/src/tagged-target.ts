@@ -36,7 +36,7 @@ export class TaggedTarget implements Repository {
   readonly closed = false;
   readonly #target: Removable;
   readonly #naming: Naming;
-  readonly stampOf: ((digest: Digest) => string | undefined) | undefined;
+  readonly stampOf: ((digest: Digest) => () => string | undefined) | undefined;
   readonly openBlob: ((descriptor: Descriptor) => Promise<OpenBlob>) | undefined;
 
   constructor(name: string, target: Removable, naming: Naming) {

@@ -12,6 +12,8 @@ interface Held {
 
 /** What runs under the lock of a layout in this process, as seen from within. */
 const holding = new AsyncLocalStorage<Held>();
+/** How many run. */
+let running = 0;
 
 /** The lock under which the index.json of a layout is replaced, and its content removed. */
 export class LayoutLock {
@@ -26,11 +28,14 @@ export class LayoutLock {
     this.checkNotHeld();
     const lock = await acquireLock(this.#blobs.lock, options);
     const held: Held = { lock: this, outer: holding.getStore(), ended: false };
+    running++;
     try {
       if (lock.inherited) await restoreTaken(this.#blobs);
       return await holding.run(held, () => action(lock));
     } finally {
       held.ended = true;
+      // Otherwise Node would follow every promise of a server for good, which costs each request some microseconds.
+      if (--running === 0) holding.disable();
       await lock.release();
     }
   }

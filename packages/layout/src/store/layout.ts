@@ -275,14 +275,16 @@ export class Layout extends IndexedTarget {
   }
 
   /**
-   * What changes whenever `index.json` or the blob does, in the words of the file system; undefined where that cannot be told, or
-   * where {@link has} would have to be asked so that a collection spares the blob. It takes microseconds and gives way to nobody.
+   * Tells what changes whenever `index.json` or the blob does, in the words of the file system; undefined where that cannot be told,
+   * or where {@link has} would have to be asked so that a collection spares the blob. A call takes microseconds and gives way to nobody.
    */
-  stampOf(digest: Digest): string | undefined {
-    const index = fileStampAtOnce(this.#index.file.path);
-    const blob =
-      index === undefined ? undefined : fileStampAtOnce(this.#blobs.path(digest), Date.now() - REFRESH_AFTER);
-    return blob === undefined ? undefined : `${index} ${blob}`;
+  stampOf(digest: Digest): () => string | undefined {
+    const [index, blob] = [this.#index.file.path, this.#blobs.path(digest)];
+    return () => {
+      const ofIndex = fileStampAtOnce(index);
+      const ofBlob = ofIndex === undefined ? undefined : fileStampAtOnce(blob, Date.now() - REFRESH_AFTER);
+      return ofBlob === undefined ? undefined : `${ofIndex} ${ofBlob}`;
+    };
   }
 
   /** Opens a blob to be read into the reader's own memory. Fails with `NOT_FOUND`, and with `MISMATCH` for a wrong size. */
