@@ -1,2 +1,2 @@
-import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);
-import{a as m}from"./chunk-KRU2VW65.mjs";import"./chunk-657WUBJX.mjs";import{parentPort as o,workerData as f}from"node:worker_threads";o?.on("message",t=>{let e=m(t,{level:f.level,mem:4,mtime:0}),r=e.byteLength===e.buffer.byteLength?e:e.slice();o?.postMessage({output:r,input:t},[r.buffer,t.buffer])});
+const require=process.getBuiltinModule("module").createRequire(import.meta.url);
+import{a as o,c as r,d as f}from"./chunk-FJJV6L5K.mjs";import"./chunk-SO2YFWGU.mjs";import"./chunk-TLLPONXK.mjs";r?.on("message",t=>{let e=o(t,{level:f.level,mem:4,mtime:0}),m=e.byteLength===e.buffer.byteLength?e:e.slice();r?.postMessage({output:m,input:t},[m.buffer,t.buffer])});

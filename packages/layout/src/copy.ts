@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { absentChildren } from "./absent-children.js";
 import type { Arrivals } from "./arrivals.js";
 import type { Abortable, Bytes, Presence, Source, Target } from "./content.js";
@@ -148,6 +149,8 @@ export async function copy(
   reference: string | Descriptor,
   options: CopyOptions = {},
 ): Promise<CopyReport> {
+  // As much as goes at once listens to it; Node warns of more than ten.
+  if (options.signal !== undefined) setMaxListeners(0, options.signal);
   const wanted = typeof reference === "string" ? await source.resolve(reference, options) : reference;
   try {
     await checkBases(source, target, wanted, options);

@@ -1,2 +1,0 @@
-import{createRequire as __createRequire}from"node:module";const require=__createRequire(import.meta.url);
-import{a as b,b as c}from"./chunk-SG5VUTQT.mjs";import"./chunk-VHBYLEG3.mjs";import{n as a}from"./chunk-G4YLZUXM.mjs";import"./chunk-A2YHXKHW.mjs";import"./chunk-KRU2VW65.mjs";import"./chunk-A3AFP23P.mjs";import"./chunk-657WUBJX.mjs";export{c as secretKeys,a as storePathProfile,b as trustedKeys};
