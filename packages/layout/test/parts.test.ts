@@ -208,7 +208,9 @@ describe("a damaged part costs only its blobs", () => {
     // Nothing that has arrived is read again, so its part need not be there any more.
     for (const other of parts) if (other !== path) await rm(other);
     const report = await importFrom(path, target);
-    expect({ written: report.written, present: report.present }).toEqual({ written: 3 + 1, present: 5 });
+    // The blob of the referrer may have come before the layer failed.
+    expect([3, 3 + 1]).toContain(report.written);
+    expect(report.written + report.present).toBe(9);
     expect((await target.resolve("v1")).digest).toBe(image.root.digest);
   });
 
