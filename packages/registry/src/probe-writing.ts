@@ -101,9 +101,11 @@ class WritingProbe {
     const referrer = await this.#scratch.manifest(refers);
     const told = referrer.attempt.answer?.header("oci-subject")?.trim() === subject.descriptor.digest;
     this.#findings.set("subject", finding(referrer.attempt, told ? "answers OCI-Subject" : "without OCI-Subject"));
-    if (referrer.attempt.answer === undefined || this.#findings.get("referrers")?.support === "no") return;
+    if (this.#findings.get("referrers")?.support === "no") return;
+    // The repository is there by now, whatever became of the referrer.
     const listed = await this.#referrers.listed(subject.descriptor.digest, this.#options);
     if (listed === undefined) this.#findings.set("referrers", { support: "no" });
+    else if (referrer.attempt.answer === undefined) return;
     else if (listed.some(({ digest }) => digest === referrer.descriptor.digest))
       this.#findings.set("referrers", { support: "yes" });
     else
