@@ -7,7 +7,18 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { makeTree } from "./files.js";
-import { bench, benchOptions, findTool, inTurn, row, scratch, stowage, timed, toolEnvironment } from "./measure.js";
+import {
+  bench,
+  benchOptions,
+  findTool,
+  growth,
+  inTurn,
+  row,
+  scratch,
+  stowage,
+  timed,
+  toolEnvironment,
+} from "./measure.js";
 
 const options = benchOptions({ compression: { type: "string", default: "gzip" } });
 
@@ -25,33 +36,33 @@ await bench(options, async function* () {
     findTool(tool) === undefined ? undefined : contender(["sh", "-ec", script], ...fresh);
   const build = [...stowage, "build", "tree:/data", "-t", "oci:image:v1", "--compression", options.compression, "-q"];
   const store = "--root store --runroot run --storage-driver vfs";
-  yield row(
-    "build a layer of 30,000 files",
-    await inTurn(
-      {
-        stowage: contender(build, "image"),
-        "tar | gzip -6": shell("gzip", "tar -cf - tree | gzip -6 > out.gz"),
-        "tar | pigz": shell("pigz", "tar -cf - tree | pigz > out.gz"),
-        umoci: shell(
-          "umoci",
-          "umoci init --layout umoci; umoci new --image umoci:v1; umoci insert --image umoci:v1 tree /data",
-          "umoci",
-        ),
-        buildah: shell(
-          "buildah",
-          `c=$(buildah ${store} from scratch); buildah ${store} copy -q $c tree /data; buildah ${store} commit -q $c oci:buildah:v1`,
-          ...["buildah", "store", "run"],
-        ),
-      },
-      options.runs,
-    ),
-    { target: 1, against: "tar | gzip -6" },
+  const built = await inTurn(
+    {
+      stowage: contender(build, "image"),
+      "tar | gzip -6": shell("gzip", "tar -cf - tree | gzip -6 > out.gz"),
+      "tar | pigz": shell("pigz", "tar -cf - tree | pigz > out.gz"),
+      umoci: shell(
+        "umoci",
+        "umoci init --layout umoci; umoci new --image umoci:v1; umoci insert --image umoci:v1 tree /data",
+        "umoci",
+      ),
+      buildah: shell(
+        "buildah",
+        `c=$(buildah ${store} from scratch); buildah ${store} copy -q $c tree /data; buildah ${store} commit -q $c oci:buildah:v1`,
+        ...["buildah", "store", "run"],
+      ),
+    },
+    options.runs,
   );
+  yield row("build a layer of 30,000 files", built, { target: 1, against: "tar | gzip -6" });
   const again = { stowage: contender(build), "tar | sha256sum": shell("sha256sum", "tar -cf - tree | sha256sum") };
-  yield row("build it again, unchanged", await inTurn(again, options.runs), {
+  const unchanged = await inTurn(again, options.runs);
+  yield row("build it again, unchanged", unchanged, {
     target: 1.5,
     against: "tar | sha256sum",
+    why: "In processor time it is 1.1 of the two programs, which run beside each other where this is one thread: opening, reading and closing 30,000 files takes 28 %, the collector 17, the hash 13, the headers of the tar 13.",
   });
+  const [firsts, agains] = [[], []];
   for (const count of [1000, 10_000]) {
     rmSync(join(cwd, "tree"), { recursive: true });
     makeTree(join(cwd, "tree"), count);
@@ -59,7 +70,13 @@ await bench(options, async function* () {
       stowage: contender(build, "image"),
       "tar | gzip -6": shell("gzip", "tar -cf - tree | gzip -6 > out.gz"),
     };
-    yield row(`build a layer of ${count.toLocaleString("en")} files`, await inTurn(first, options.runs));
-    yield row(`build ${count.toLocaleString("en")} files again, unchanged`, await inTurn(again, options.runs));
+    firsts.push([count, await inTurn(first, options.runs)]);
+    agains.push([count, await inTurn(again, options.runs)]);
   }
+  const { stowage: ours, "tar | gzip -6": gzip } = built;
+  yield growth("build a layer", "files", [
+    ...firsts,
+    [30_000, { stowage: ours, ...(gzip && { "tar | gzip -6": gzip }) }],
+  ]);
+  yield growth("build it again, unchanged", "files", [...agains, [30_000, unchanged]]);
 });

@@ -143,9 +143,9 @@ export async function inTurn(contenders, runs) {
 /**
  * A row of the table: the results of {@link inTurn}, of which `stowage` is ours and the quickest of the others what it is measured
  * by, or of those that `against` names. `target` is the ratio to reach, `most` what may be taken at most (`ms`, `memory` in MB, `requests`),
- * `why` the reason in words where we do not reach it.
+ * `why` the reason in words where we do not reach it, `note` what else there is to say.
  */
-export function row(what, results, { target, against, most, why } = {}) {
+export function row(what, results, { target, against, most, why, note } = {}) {
   const { stowage: ours, ...others } = results;
   if (ours === undefined) throw new Error(`${what}: stowage did not run`);
   const names = against === undefined ? Object.keys(others) : [against].flat().filter((name) => name in others);
@@ -160,6 +160,7 @@ export function row(what, results, { target, against, most, why } = {}) {
     target,
     most,
     why,
+    note,
   };
 }
 
@@ -227,7 +228,7 @@ export function rowText(one) {
   const compared = best === undefined ? "" : `: ${ratio.toFixed(2)} of ${best}`;
   const wanted = goal(one);
   const short = shortfalls(one).length > 0 ? ", and does not" : "";
-  return `${what}${compared}${wanted === "" ? "" : ` (to reach: ${wanted}${short})`}${each({ stowage: ours, ...others })}`;
+  return `${what}${one.note === undefined ? "" : ` (${one.note})`}${compared}${wanted === "" ? "" : ` (to reach: ${wanted}${short})`}${each({ stowage: ours, ...others })}`;
 }
 
 function each(results) {

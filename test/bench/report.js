@@ -41,7 +41,8 @@ function rowLine(row) {
   const theirs = Object.entries(row.others).map(([tool, result]) => `${tool} ${resultText(result)}`);
   const ratio = row.ratio === undefined ? "" : `${row.ratio.toFixed(2)} of ${row.best}`;
   const reached = goal(row) === "" ? "" : shortfalls(row).length === 0 ? ", reached" : ", not reached";
-  return `| ${row.what} | ${resultText(row.ours)} | ${theirs.join("<br>")} | ${ratio} | ${goal(row)}${reached} |`;
+  const what = row.note === undefined ? row.what : `${row.what} (${row.note})`;
+  return `| ${what} | ${resultText(row.ours)} | ${theirs.join("<br>")} | ${ratio} | ${goal(row)}${reached} |`;
 }
 
 function growthLines({ what, unit, points }) {
