@@ -1,15 +1,16 @@
 /**
  * Runs the benchmarks and writes what they measured to docs: benchmarks.md with a table and a picture, and benchmarks.json.
  *
- *   pnpm bench [NAME...]   all of them, or those that are named
+ *   pnpm bench [NAME...] [--runs N]   all of them, or those that are named
  *
- * The rows of benchmarks that are not run stay as they were measured before.
+ * Each has its own number of runs, unless one is given. The rows of benchmarks that are not run stay as they were measured before.
  */
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { machine, versions } from "./measure.js";
 import { page, picture } from "./report.js";
 
@@ -20,7 +21,7 @@ const known = readdirSync(here)
   .filter((name) => name.endsWith(".mjs"))
   .map((name) => name.slice(0, -".mjs".length))
   .filter((name) => !programs.has(name));
-const asked = process.argv.slice(2);
+const { values, positionals: asked } = parseArgs({ allowPositionals: true, options: { runs: { type: "string" } } });
 for (const name of asked)
   if (!known.includes(name)) {
     process.stderr.write(`no benchmark is called ${name}; there are ${known.join(", ")}\n`);
@@ -36,7 +37,9 @@ try {
   for (const name of asked.length > 0 ? asked : known) {
     process.stdout.write(`== ${name}\n`);
     const json = join(results, `${name}.json`);
-    const { status } = spawnSync(process.execPath, [join(here, `${name}.mjs`), "--json", json], { stdio: "inherit" });
+    const runs = values.runs === undefined ? [] : ["--runs", values.runs];
+    const program = [join(here, `${name}.mjs`), "--json", json, ...runs];
+    const { status } = spawnSync(process.execPath, program, { stdio: "inherit" });
     if (status === 0)
       benchmarks[name] = {
         machine: machine(),
