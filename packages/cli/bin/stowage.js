@@ -8,7 +8,7 @@ const { setFlagsFromString } = process.getBuiltinModule("node:v8");
 setFlagsFromString("--max-semi-space-size=2");
 setFlagsFromString("--semi-space-growth-factor=1");
 // The parser of HTTP is WebAssembly, which Node 20 optimises after a few answers, at 80 ms of a processor. This is Node 24's patience.
-setFlagsFromString("--wasm-tiering-budget=13000000");
+if (Number.parseInt(process.versions.node, 10) < 24) setFlagsFromString("--wasm-tiering-budget=13000000");
 
 // A reader that has seen enough, such as head, ends neither the command nor what it returns.
 for (const stream of [process.stdout, process.stderr]) {
