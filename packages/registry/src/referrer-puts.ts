@@ -46,7 +46,7 @@ export class ReferrerPuts {
   }
 
   #begin(subject: Digest): Batch {
-    const batch = new Batch(() => this.#referrers.listed(subject, {}));
+    const batch = new Batch(() => this.#referrers.listedIfOffered(subject, {}));
     this.#batches.set(subject, batch);
     const run = async (): Promise<void> => {
       // What is ready at the same time is sent together.

@@ -93,13 +93,24 @@ export class Referrers {
     return this.#offered ?? false;
   }
 
-  /** What the API lists, as it lists it; undefined where there is no API. */
-  async listed(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[] | undefined> {
+  /** What the API lists, as it lists it; undefined where there is no API. Whether there is one is asked anew. */
+  listed(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[] | undefined> {
+    return this.#fromApi(subject, options);
+  }
+
+  /**
+   * As {@link listed}, without a question where it is known that there is no API. With `early` nothing of the repository need be there:
+   * that nothing is found then does not say that there is no API.
+   */
+  async listedIfOffered(
+    subject: Digest,
+    options: ReferrersOptions & { readonly early?: boolean },
+  ): Promise<readonly Descriptor[] | undefined> {
     return this.#offered === false ? undefined : this.#fromApi(subject, options);
   }
 
   async #entries(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[]> {
-    const listed = await this.listed(subject, options);
+    const listed = await this.listedIfOffered(subject, options);
     if (listed !== undefined) return listed;
     const tags = await options.allTags?.();
     if (tags !== undefined && !tags.has(referrersTag(subject))) return [];
@@ -107,7 +118,10 @@ export class Referrers {
   }
 
   /** What the API lists; undefined where there is none. */
-  async #fromApi(subject: Digest, options: ReferrersOptions): Promise<readonly Descriptor[] | undefined> {
+  async #fromApi(
+    subject: Digest,
+    options: ReferrersOptions & { readonly early?: boolean },
+  ): Promise<readonly Descriptor[] | undefined> {
     const where = `the referrers of ${subject} in ${this.#endpoint.name}`;
     const filter =
       options.artifactType === undefined ? "" : `?artifactType=${encodeURIComponent(options.artifactType)}`;
@@ -128,7 +142,8 @@ export class Referrers {
         // Only the first page can tell that there is no API; a later one that fails is a failure.
         if (!first)
           throw await answerError(action, answer, { host: this.#endpoint.registry.host, authenticated: false });
-        await this.#notOffered(answer, subject);
+        if (options.early === true && answer.status === 404) await answer.discard();
+        else await this.#notOffered(answer, subject);
         return undefined;
       }
       this.#offered = true;

@@ -106,7 +106,7 @@ export class Repository implements Target {
 
   /** The referrers that the registry itself lists; undefined where it has no referrers API. distribution-spec v1.1.1, "Listing Referrers". */
   presentReferrers(subject: Descriptor, options: Abortable = {}): Promise<readonly Descriptor[] | undefined> {
-    return this.#referrers.listed(subject.digest, options);
+    return this.#referrers.listedIfOffered(subject.digest, { ...options, early: true });
   }
 
   /** How {@link push} would make content present, if the registry mounts what it can. Sends one HEAD. */

@@ -72,6 +72,21 @@ describe("a push to a registry", () => {
     expect(lines.at(-1)).toBe("PUT manifests/v1");
   });
 
+  it("finds the referrers API also where a repository that is not there is answered 404 without a word", async () => {
+    const { registry, repository } = await prepared({
+      intercept: (request, response, { manifests }) => {
+        if (!request.url?.includes("/referrers/") || manifests.size > 0) return false;
+        response.writeHead(404).end();
+        return true;
+      },
+    });
+    const { store, root } = await sample();
+    await store.push(referrerOf(root, "a note"));
+    await copy(store, repository, root, { tags: ["v1"] });
+    expect(await all(repository.referrers(root))).toHaveLength(1);
+    expect([...registry.manifests.keys()].filter((key) => key.includes("sha256-"))).toEqual([]);
+  });
+
   it("again takes one request where the tag is right", async () => {
     const { registry, open, repository } = await prepared();
     const { store, root } = await sample();
