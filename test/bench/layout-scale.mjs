@@ -146,13 +146,12 @@ const operations = {
     writes: true,
     flat: GROWS,
   },
-  "resolve a tag": {
+  "inspect what a tag names": {
     commands: {
       stowage: ({ path, tag }) => ["inspect", `oci:${path}:${tag}`],
       oras: ({ path, tag }) => ["resolve", "--oci-layout", `${path}:${tag}`],
       regctl: ({ path, tag }) => ["manifest", "head", `ocidir://${path}:${tag}`],
     },
-    flat: GROWS,
   },
   "list the tags": {
     commands: {
@@ -238,7 +237,7 @@ await bench(options, async function* () {
   for (const [what, { flat }] of Object.entries(operations)) {
     if (!flat) continue;
     const [[fewest, first], [most, last]] = [points[what][0], points[what].at(-1)];
-    const results = { stowage: last.stowage, [`of ${fewest}`]: first.stowage };
+    const results = { stowage: last.stowage, [`the same with ${fewest}`]: first.stowage };
     yield row(`${what}, of ${most} beside ${fewest}`, results, { target: 1.5, why: flat });
   }
   for (const [what, series] of Object.entries(points)) yield growth(what, "referrers, and a tag for every ten", series);

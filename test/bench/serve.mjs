@@ -171,6 +171,7 @@ await bench(options, async function* () {
   });
   yield row(`pull of ${megabytes.toFixed(0)} MB in blobs of 64 MiB by 8 clients`, pulled, {
     target: 1,
+    against: ["olareg", "docker-registry"],
     why: "The server takes 580 ms of processor time where olareg takes 220: Node cannot have the kernel send a file, so each byte is read into memory and written out again.",
   });
   const requests = Number(options.manifests);
