@@ -58,6 +58,12 @@ describe("a row", () => {
     expect(short({ most: { ms: 120, requests: 0 } })).toEqual(["150 ms, not 120 ms", "1 requests, not 0 requests"]);
   });
 
+  it("keeps to its columns whatever a tool is called", () => {
+    const one = row("build", { stowage: { ms: 10 }, "tar | gzip": { ms: 20 } });
+    const text = page({ versions: [], benchmarks: { build: { machine: "m", date: "d", rows: [one] } } });
+    expect(text).toContain("| build | 10 ms | tar \\| gzip 20 ms | 0.50 of tar \\| gzip |  |");
+  });
+
   it("of growth shows each size", () => {
     const one = growth("add one", "referrers", [
       [100, { stowage: { ms: 10 } }],

@@ -42,19 +42,23 @@ function rowLine(row) {
   const ratio = row.ratio === undefined ? "" : `${row.ratio.toFixed(2)} of ${row.best}`;
   const reached = goal(row) === "" ? "" : shortfalls(row).length === 0 ? ", reached" : ", not reached";
   const what = row.note === undefined ? row.what : `${row.what} (${row.note})`;
-  return `| ${what} | ${resultText(row.ours)} | ${theirs.join("<br>")} | ${ratio} | ${goal(row)}${reached} |`;
+  return tableLine([what, resultText(row.ours), theirs.join("<br>"), ratio, `${goal(row)}${reached}`]);
 }
 
 function growthLines({ what, unit, points }) {
   const tools = [...new Set(points.flatMap(({ results }) => Object.keys(results)))];
   return [
-    `| ${what}: ${unit} | ${points.map(({ count }) => count.toLocaleString("en")).join(" | ")} |`,
+    tableLine([`${what}: ${unit}`, ...points.map(({ count }) => count.toLocaleString("en"))]),
     `|---|${points.map(() => "---|").join("")}`,
     ...tools.map((tool) => {
       const cells = points.map(({ results }) => (results[tool] === undefined ? "" : resultText(results[tool])));
-      return `| ${tool} | ${cells.join(" | ")} |`;
+      return tableLine([tool, ...cells]);
     }),
   ];
+}
+
+function tableLine(cells) {
+  return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 }
 
 const [WIDTH, LEFT, LINE, UNIT] = [900, 430, 20, 180];
