@@ -7,7 +7,10 @@ import { contentOf } from "./model/verified.js";
 import { originOf } from "./origin.js";
 import { IndexedSource } from "./store/indexed-source.js";
 
-/** Content as a copy takes it from its source: from the descriptor where it is embedded, and else from `external` where the source does not have a layer that may lie elsewhere. */
+/**
+ * Content as a copy takes it from its source: from the descriptor where it is embedded, and else from `external` where the source
+ * does not have a layer that may lie elsewhere. From a registry it comes unverified: targets verify what they store.
+ */
 export function contentFrom(
   source: Source,
   descriptor: Descriptor,

@@ -246,6 +246,7 @@ export class CopyRun {
     return readManifest(this.#source, descriptor, { signal });
   }
 
+  /** True where the copy does without it. A foreign layer that is left out is noted for the report. */
   isLeftOut(descriptor: Descriptor): boolean {
     if (this.#leftOut.has(visitKey(descriptor)) || this.#absent.has(visitKey(descriptor))) return true;
     if (this.#options.external !== undefined || !isForeignLayerType(descriptor.mediaType)) return false;
@@ -255,6 +256,7 @@ export class CopyRun {
     return true;
   }
 
+  /** Notes what went wrong with a referrer, which does not end the copy; an interruption does. */
   failed(descriptor: Descriptor, path: GraphPath, error: unknown): void {
     this.#options.signal?.throwIfAborted();
     this.#failures.push({ descriptor, path, error });

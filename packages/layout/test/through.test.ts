@@ -8,6 +8,11 @@ async function all(bytes: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+/** Bytes that never come. */
+async function* silent(): AsyncGenerator<Uint8Array> {
+  await new Promise(() => {});
+}
+
 describe("through", () => {
   it("has taken a chunk in before it asks for the next one, so the same memory may be used again", async () => {
     const memory = Buffer.alloc(300_000);
@@ -42,6 +47,8 @@ describe("through", () => {
     }
     for await (const _chunk of through(endless(), createGzip())) break;
     await expect.poll(() => open).toBe(0);
+    const late = through(silent(), createGzip(), { signal: AbortSignal.abort(new Error("too late")) });
+    await expect(all(late)).rejects.toThrow("too late");
     const abort = new AbortController();
     const read = all(through(endless(), createGzip(), { signal: abort.signal }));
     abort.abort(new Error("enough"));

@@ -34,8 +34,8 @@ export async function hasBlob(
 }
 
 /**
- * The bytes of a blob from `options.from` on, verified where that is the beginning and the caller does not do so, otherwise checked for size. A
- * connection that is lost on the way is taken up where it broke off. distribution-spec v1.1.1, "Pulling blobs".
+ * The bytes of a blob from `options.from` on, verified where that is the beginning and the caller does not do so, otherwise checked
+ * for size. A connection that is lost on the way is taken up where it broke off. distribution-spec v1.1.1, "Pulling blobs".
  */
 export async function* fetchBlob(
   endpoint: Endpoint,

@@ -14,6 +14,7 @@ export async function* through(
     transform.destroy(signal?.reason);
   };
   signal?.addEventListener("abort", stop, { once: true });
+  if (signal?.aborted) stop();
   const fed = feed(bytes, transform, signal);
   // The loop below fails with the same error; awaiting it there again is only for one that comes after the last chunk.
   fed.catch(() => {});

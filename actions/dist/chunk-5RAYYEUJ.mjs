@@ -1,0 +1,2 @@
+const require=process.getBuiltinModule("module").createRequire(import.meta.url);
+import{a as b,b as c}from"./chunk-LRBWNLPQ.mjs";import"./chunk-MIV27YRQ.mjs";import{n as a}from"./chunk-GOXS5D4N.mjs";import"./chunk-E4KKTEBJ.mjs";import"./chunk-IPRG63NY.mjs";import"./chunk-64LFOVKC.mjs";import"./chunk-FJJV6L5K.mjs";import"./chunk-SO2YFWGU.mjs";import"./chunk-6VDCAKMX.mjs";import"./chunk-2R5OEF6L.mjs";import"./chunk-CKDR3U4R.mjs";import"./chunk-7VEBZCD4.mjs";import"./chunk-TLLPONXK.mjs";export{c as secretKeys,a as storePathProfile,b as trustedKeys};
